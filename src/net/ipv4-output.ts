@@ -1,0 +1,211 @@
+/**
+ * IPv4 out (RFC 791, RFC 1122 3.2; Linux net/ipv4/ip_output.c: __ip_local_out, ip_do_fragment;
+ * drivers/net/loopback.c): the header, the way back to ourselves, fragments of what is too large
+ * for the link. No routing: there is one link.
+ */
+import { assert } from './assert.js';
+import { checksumFold, checksumPartial, skbChecksumHelp } from './checksum.js';
+import { jhash3words } from './hash.js';
+import { IPHDR_BYTES, iphdr, offsetOf } from './layout.js';
+import { Mib } from './mib.js';
+import type { NetNs } from './netns.js';
+import {
+  CHECKSUM_NONE,
+  CHECKSUM_PARTIAL,
+  CHECKSUM_UNNECESSARY,
+  IFINDEX_LOOPBACK,
+  SKB_HEADROOM,
+  type Skb,
+} from './skb.js';
+
+const TOS = offsetOf(iphdr, 'tos');
+const TOT_LEN = offsetOf(iphdr, 'tot_len');
+const ID = offsetOf(iphdr, 'id');
+const FRAG_OFF = offsetOf(iphdr, 'frag_off');
+const TTL = offsetOf(iphdr, 'ttl');
+const PROTOCOL = offsetOf(iphdr, 'protocol');
+const CHECK = offsetOf(iphdr, 'check');
+const SADDR = offsetOf(iphdr, 'saddr');
+const DADDR = offsetOf(iphdr, 'daddr');
+
+/** Flags in frag_off; the other bits are the fragment's offset in units of 8 bytes. */
+export const IP_DF = 0x4000;
+export const IP_MF = 0x2000;
+export const IP_OFFSET = 0x1fff;
+
+const IP_MAX_BYTES = 65_535;
+/** Version 4, five words of header. */
+const VERSION_IHL = 0x45;
+/** Buffer memory that packets to ourselves may hold: 16 superpackets or 512 small packets. */
+const LOOPBACK_MAX_BYTES: number = 2 << 20;
+
+/**
+ * An identification for a packet that may be fragmented: counts up per (source, destination,
+ * protocol), from an offset that an outsider cannot tell from others' (RFC 6864, RFC 7739 5.3;
+ * Linux: __ip_select_ident).
+ */
+export function ipSelectIdent(net: NetNs, saddr: number, daddr: number, protocol: number): number {
+  const hash = jhash3words(daddr, saddr, protocol, net.hashMix);
+  const slot = hash & (net.ipIdents.length - 1);
+  net.ipIdents[slot] = net.ipIdents[slot]! + 1;
+  return (net.ipIdents[slot]! + (hash >>> 16)) & 0xffff;
+}
+
+/**
+ * Writes the 20-byte header of a packet of `total` bytes at arena offset `at`; addresses and the
+ * like from `skb`.
+ */
+function writeHeader(skb: Skb, at: number, total: number, id: number, fragOff: number): void {
+  const view = skb.view;
+  view.setUint8(at, VERSION_IHL);
+  view.setUint8(at + TOS, skb.tos);
+  view.setUint16(at + TOT_LEN, total);
+  view.setUint16(at + ID, id);
+  view.setUint16(at + FRAG_OFF, fragOff);
+  view.setUint8(at + TTL, skb.ttl);
+  view.setUint8(at + PROTOCOL, skb.protocol);
+  view.setUint16(at + CHECK, 0);
+  view.setInt32(at + SADDR, skb.saddr);
+  view.setInt32(at + DADDR, skb.daddr);
+  view.setUint16(at + CHECK, checksumFold(checksumPartial(view, at, IPHDR_BYTES, 0)));
+}
+
+/**
+ * Sends one transport packet: `skb` begins at the transport header, with room for the IP header
+ * before it. The header is prepended (skb.start moves), the packet goes to the link, or to
+ * ourselves when `daddr` is local, in fragments when it is larger than the MTU, not `df` and not
+ * for the link to cut (gsoSize). The caller keeps the skb.
+ * @param id identification; 0 is fine with `df`
+ * @returns false when the packet is lost (counted)
+ */
+export function ipv4Xmit(
+  net: NetNs,
+  skb: Skb,
+  saddr: number,
+  daddr: number,
+  protocol: number,
+  tos: number,
+  ttl: number,
+  id: number,
+  df: boolean,
+): boolean {
+  skb.saddr = saddr;
+  skb.daddr = daddr;
+  skb.protocol = protocol;
+  skb.tos = tos;
+  skb.ttl = ttl;
+  skb.transport = skb.start;
+  skb.start -= IPHDR_BYTES;
+  const total = skb.length;
+  assert(total <= IP_MAX_BYTES, 'packet larger than IPv4 can carry');
+  writeHeader(skb, skb.start, total, id, df ? IP_DF : 0);
+  net.count(Mib.IpOutRequests);
+  if (net.isLocal(daddr)) return loop(net, skb, total);
+  if (total <= net.device.mtu || skb.gsoSize > 0) return toLink(net, skb, total);
+  if (!df) return fragment(net, skb, id);
+  net.drop(Mib.IpFragFails, 'IpFragFails', skb);
+  return false;
+}
+
+function toLink(net: NetNs, skb: Skb, total: number): boolean {
+  net.trace?.packet?.('out', skb);
+  if (!net.device.transmit(skb)) {
+    net.drop(Mib.IpOutDiscards, 'IpOutDiscards', skb);
+    return false;
+  }
+  net.count(Mib.IpOutTransmits);
+  net.count(Mib.IpExtOutOctets, total);
+  return true;
+}
+
+/** Queues a copy of `skb` for ipv4Loopback. */
+function loop(net: NetNs, skb: Skb, total: number): boolean {
+  const small = total <= net.outputSkbs.capacity - SKB_HEADROOM;
+  const copy =
+    net.loopback.bytes < LOOPBACK_MAX_BYTES
+      ? (small ? net.outputSkbs : net.inputSkbs).alloc()
+      : null;
+  if (copy === null) {
+    net.drop(Mib.TunLoopbackDropped, 'TunLoopbackDropped', skb);
+    return false;
+  }
+  net.trace?.packet?.('out', skb);
+  const bytes = skb.bytes;
+  copy.end = copy.start + total;
+  let at = copy.start;
+  bytes.copyWithin(at, skb.start, skb.end);
+  at += skb.end - skb.start;
+  bytes.copyWithin(at, skb.frag0, skb.frag0 + skb.frag0Bytes);
+  at += skb.frag0Bytes;
+  bytes.copyWithin(at, skb.frag1, skb.frag1 + skb.frag1Bytes);
+  // A checksum that was left to the link has nothing to protect on the way to ourselves.
+  copy.ipSummed = skb.ipSummed === CHECKSUM_PARTIAL ? CHECKSUM_UNNECESSARY : CHECKSUM_NONE;
+  copy.gsoSize = skb.gsoSize;
+  copy.ifindex = IFINDEX_LOOPBACK;
+  net.loopback.push(copy);
+  net.count(Mib.TunLoopbackPackets);
+  net.count(Mib.IpOutTransmits);
+  net.count(Mib.IpExtOutOctets, total);
+  return true;
+}
+
+/**
+ * Linux 5.0 net/ipv4/ip_output.c: ip_do_fragment. Payload in fragments of `skb` is pointed at, not
+ * copied.
+ */
+function fragment(net: NetNs, skb: Skb, id: number): boolean {
+  // Each fragment would leave with a part of the data that the checksum covers: nobody after us
+  // could complete it.
+  if (skb.ipSummed === CHECKSUM_PARTIAL) skbChecksumHelp(skb);
+  const payloadBytes = skb.length - IPHDR_BYTES;
+  const most = (net.device.mtu - IPHDR_BYTES) & ~7;
+  for (let offset = 0; offset < payloadBytes; ) {
+    const piece = most > 0 ? net.outputSkbs.alloc() : null;
+    if (piece === null) {
+      net.drop(Mib.IpFragFails, 'IpFragFails', skb);
+      return false;
+    }
+    const taken = takePiece(skb, piece, offset, Math.min(most, payloadBytes - offset));
+    const more = offset + taken < payloadBytes ? IP_MF : 0;
+    writeHeader(piece, piece.start, taken + IPHDR_BYTES, id, more | (offset >>> 3));
+    net.count(Mib.IpFragCreates);
+    const sent = toLink(net, piece, taken + IPHDR_BYTES);
+    net.outputSkbs.release(piece);
+    // A datagram with a hole is of no use to the receiver.
+    if (!sent) return false;
+    offset += taken;
+  }
+  net.count(Mib.IpFragOKs);
+  return true;
+}
+
+/**
+ * Makes `piece` carry `length` payload bytes of `skb` from payload offset `offset` on behind an
+ * empty IP header: what comes from the linear part (a transport header) is copied, the rest pointed
+ * at. Returns the bytes taken: fewer, a multiple of 8, when the linear part is larger than the
+ * piece's buffer.
+ */
+function takePiece(skb: Skb, piece: Skb, offset: number, length: number): number {
+  const linear = Math.max(0, skb.end - (skb.transport + offset));
+  const room = (piece.capacity - SKB_HEADROOM - IPHDR_BYTES) & ~7;
+  if (Math.min(linear, length) > room) length = room;
+  const copied = Math.min(linear, length);
+  const from = skb.transport + offset;
+  const at = piece.start + IPHDR_BYTES;
+  piece.bytes.copyWithin(at, from, from + copied);
+  piece.end = at + copied;
+  // Position of the piece's next byte within frag0, then within frag1.
+  const into0 = offset + copied - (skb.end - skb.transport);
+  const taken0 = Math.max(0, Math.min(length - copied, skb.frag0Bytes - into0));
+  piece.frag0 = skb.frag0 + into0;
+  piece.frag0Bytes = taken0;
+  piece.frag1 = skb.frag1 + Math.max(0, into0 + taken0 - skb.frag0Bytes);
+  piece.frag1Bytes = length - copied - taken0;
+  piece.saddr = skb.saddr;
+  piece.daddr = skb.daddr;
+  piece.protocol = skb.protocol;
+  piece.tos = skb.tos;
+  piece.ttl = skb.ttl;
+  piece.transport = at;
+  return length;
+}

@@ -1,0 +1,109 @@
+/**
+ * The network namespace: what every room of one stack shares (Linux: struct net). Time as a value,
+ * knobs, counters, secrets, local addresses, timers, packet pools, and the table of transport
+ * protocols. No I/O.
+ */
+import type { Device, Random, Trace } from './env.js';
+import type { FragmentTable } from './fragment.js';
+import { IcmpRateLimit } from './icmp-rate-limit.js';
+import { MIB_COUNT } from './mib.js';
+import { type Skb, SkbPool, SkbQueue } from './skb.js';
+import type { SocketMemory } from './sockmem.js';
+import type { Sysctl } from './sysctl.js';
+import { TimerQueue } from './timer.js';
+
+/** A transport protocol as IPv4 sees it (Linux: struct net_protocol). */
+export interface InetProtocol {
+  /**
+   * One whole datagram: skb.saddr/daddr/tos/ttl are set, transport data is [skb.transport,
+   * skb.end).
+   */
+  rcv(skb: Skb): void;
+  /**
+   * An ICMP error about a packet of ours. `skb.transport` points at the transport header quoted in
+   * the message (at least 8 bytes of it are there); saddr/daddr are those of the quoted packet, so
+   * saddr is ours.
+   */
+  err(skb: Skb, type: number, code: number, info: number): void;
+}
+
+/** Largest IPv4 packet with room for headroom, rounded to a ring size: one input skb. */
+const INPUT_SKB_BYTES = 128 << 10;
+const OUTPUT_SKB_BYTES = 4 << 10;
+
+export class NetNs {
+  /** The time, µs since an arbitrary start; set once per batch, never read from a clock here. */
+  nowUs = 0;
+  readonly device: Device;
+  readonly random: Random;
+  readonly trace: Trace | null;
+  readonly sysctl: Sysctl;
+  readonly mem: SocketMemory;
+  /** Counters, indexed by the constants of mib.ts. */
+  readonly mib: Float64Array;
+  readonly timers: TimerQueue = new TimerQueue();
+  /** 128 KiB buffers for packets in, 4 KiB buffers for headers (and small packets) out. */
+  readonly inputSkbs: SkbPool;
+  readonly outputSkbs: SkbPool;
+  readonly inetProtos: (InetProtocol | null)[] = new Array<InetProtocol | null>(256).fill(null);
+  /**
+   * Random per namespace; added to the hash secrets and mixed into port hashes (Linux:
+   * net->hash_mix).
+   */
+  readonly hashMix: number;
+  /** Secrets of inetEhashfn (TCP) and udpEhashfn (Linux: inet_ehash_secret, udp_ehash_secret). */
+  readonly ehashSecret: number;
+  readonly udpEhashSecret: number;
+  /** Packets to ourselves, waiting for ipv4Loopback. */
+  readonly loopback: SkbQueue = new SkbQueue();
+  /** Datagrams in reassembly; made by ipv4Rcv when the first fragment comes. */
+  ipFrags: FragmentTable | null = null;
+  /** Counters that ipSelectIdent takes identifications from. */
+  readonly ipIdents: Uint16Array = new Uint16Array(256);
+  readonly icmpRateLimit: IcmpRateLimit = new IcmpRateLimit();
+  private readonly localAddresses = new Set<number>();
+
+  constructor(
+    env: { device: Device; random: Random; trace: Trace | null },
+    sysctl: Sysctl,
+    mem: SocketMemory,
+    mib: Float64Array = new Float64Array(MIB_COUNT),
+  ) {
+    this.device = env.device;
+    this.random = env.random;
+    this.trace = env.trace;
+    this.sysctl = sysctl;
+    this.mem = mem;
+    this.mib = mib;
+    this.inputSkbs = new SkbPool(mem, INPUT_SKB_BYTES, 64);
+    this.outputSkbs = new SkbPool(mem, OUTPUT_SKB_BYTES, 1024);
+    this.hashMix = env.random.u32();
+    this.ehashSecret = env.random.u32();
+    this.udpEhashSecret = env.random.u32();
+  }
+
+  /** Adds `n` to counter `index` (a constant of mib.ts). */
+  count(index: number, n = 1): void {
+    this.mib[index] = this.mib[index]! + n;
+  }
+
+  /** Counts a dropped packet under its one reason. */
+  drop(index: number, reason: string, skb: Skb): void {
+    this.count(index);
+    this.trace?.drop?.(reason, skb);
+  }
+
+  /** Makes `address` (int32 bit pattern, host order) one of ours. */
+  addAddress(address: number): void {
+    this.localAddresses.add(address | 0);
+  }
+
+  isLocal(address: number): boolean {
+    return this.localAddresses.has(address | 0);
+  }
+
+  /** Our addresses, int32 bit patterns, in the order in which they were added. */
+  addresses(): number[] {
+    return [...this.localAddresses];
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * Byte rings between the stack thread and the application threads. A ring is eight control words in
+ * `mem.ctl` (shared by all threads) and a power-of-two stretch of `mem.bytes`. **The cursors are
+ * sequence numbers**: a byte with sequence number s lives at offset `s & (capacity - 1)`, so the
+ * head of a send ring is SND.UNA and the tail of a receive ring is RCV.NXT, and out-of-order data
+ * can be placed past the tail before it is published.
+ *
+ * One side owns the head (the reader), the other the tail (the writer). Memory is attached, grown
+ * and taken away only by the stack thread and only under the ring's lock, which an application
+ * thread holds while it copies.
+ */
+import type { SocketMemory } from './sockmem.js';
+
+/** Oldest byte still kept (owned by the reader). */
+export const RING_HEAD = 0;
+/** One past the newest published byte (owned by the writer). */
+export const RING_TAIL = 1;
+/** First arena page of the memory; 0 = no memory attached. */
+export const RING_PAGE = 2;
+/** Bytes of memory, a power of two. */
+export const RING_CAPACITY = 3;
+/** 0 = free, else thread id + 1 of the holder (the stack thread is STACK_LOCK). */
+export const RING_LOCK = 4;
+/**
+ * The side that waits for progress stores here the cursor value at which it wants to be told (see
+ * `ringDue`).
+ */
+export const RING_WAKE = 5;
+/** 1 = a notice about this ring is already on its way (deduplicates doorbells). */
+export const RING_NOTICE = 6;
+/** Send ring only: most bytes that may be queued (SO_SNDBUF); receive ring: unused. */
+export const RING_LIMIT = 7;
+export const RING_WORDS = 8;
+
+/** Lock value of the stack thread. */
+export const STACK_LOCK = 0x7fffffff;
+/** A RING_WAKE that is never due: half the number space away. */
+export const WAKE_NEVER_DISTANCE = 0x40000000;
+
+/** Bytes between head and tail. */
+export function ringUsed(ctl: Int32Array, ring: number): number {
+  return (Atomics.load(ctl, ring + RING_TAIL) - Atomics.load(ctl, ring + RING_HEAD)) | 0;
+}
+
+/** Tries to take the ring's lock; never waits. */
+export function ringTryLock(ctl: Int32Array, ring: number, holder: number): boolean {
+  return Atomics.compareExchange(ctl, ring + RING_LOCK, 0, holder) === 0;
+}
+
+export function ringUnlock(ctl: Int32Array, ring: number): void {
+  Atomics.store(ctl, ring + RING_LOCK, 0);
+}
+
+/** Sets both cursors (a new connection: the first sequence number of the stream). */
+export function ringReset(ctl: Int32Array, ring: number, seq: number): void {
+  Atomics.store(ctl, ring + RING_HEAD, seq);
+  Atomics.store(ctl, ring + RING_TAIL, seq);
+  Atomics.store(ctl, ring + RING_WAKE, (seq + WAKE_NEVER_DISTANCE) | 0);
+  Atomics.store(ctl, ring + RING_NOTICE, 0);
+}
+
+/** True when `cursor` has reached the value that the other side asked to be told about. */
+export function ringDue(ctl: Int32Array, ring: number, cursor: number): boolean {
+  return ((cursor - Atomics.load(ctl, ring + RING_WAKE)) | 0) >= 0;
+}
+
+/**
+ * Copies `length` arena bytes at `from` into the ring at sequence number `seq` (no allocation,
+ * nothing published).
+ */
+export function ringPlace(
+  mem: SocketMemory,
+  ring: number,
+  seq: number,
+  from: number,
+  length: number,
+): void {
+  const capacity = mem.ctl[ring + RING_CAPACITY]!;
+  const base = mem.ctl[ring + RING_PAGE]! * 4096;
+  const at = seq & (capacity - 1);
+  const first = Math.min(length, capacity - at);
+  mem.bytes.copyWithin(base + at, from, from + first);
+  if (first < length) mem.bytes.copyWithin(base, from + first, from + length);
+}
+
+/** Copies `length` bytes of `source` at `offset` into the ring at sequence number `seq`. */
+export function ringCopyIn(
+  mem: SocketMemory,
+  ring: number,
+  seq: number,
+  source: Uint8Array,
+  offset: number,
+  length: number,
+): void {
+  const capacity = mem.ctl[ring + RING_CAPACITY]!;
+  const base = mem.ctl[ring + RING_PAGE]! * 4096;
+  const at = seq & (capacity - 1);
+  const first = Math.min(length, capacity - at);
+  copyBytes(mem.bytes, base + at, source, offset, first);
+  if (first < length) copyBytes(mem.bytes, base, source, offset + first, length - first);
+}
+
+/** Copies `length` ring bytes from sequence number `seq` to `target` at `offset`. */
+export function ringCopyOut(
+  mem: SocketMemory,
+  ring: number,
+  seq: number,
+  target: Uint8Array,
+  offset: number,
+  length: number,
+): void {
+  const capacity = mem.ctl[ring + RING_CAPACITY]!;
+  const base = mem.ctl[ring + RING_PAGE]! * 4096;
+  const at = seq & (capacity - 1);
+  const first = Math.min(length, capacity - at);
+  copyBytes(target, offset, mem.bytes, base + at, first);
+  if (first < length) copyBytes(target, offset + first, mem.bytes, base, length - first);
+}
+
+/** Below this many bytes a loop beats the view that `set` needs. */
+const LOOP_BYTES = 48;
+
+function copyBytes(
+  target: Uint8Array,
+  at: number,
+  source: Uint8Array,
+  offset: number,
+  length: number,
+): void {
+  if (length <= LOOP_BYTES) {
+    for (let i = 0; i < length; i++) target[at + i] = source[offset + i]!;
+  } else {
+    target.set(source.subarray(offset, offset + length), at);
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * Packet memory: one Skb = one packet on its way in or out (Linux: struct sk_buff). All skbs are
+ * windows into one arena, the same memory that holds the byte rings, so that payload moves between
+ * packet and ring by a memmove without allocating a view. This file does not parse anything.
+ */
+import { assert } from './assert.js';
+import type { SocketMemory } from './sockmem.js';
+
+/** Nothing is known about the transport checksum (in: verify it; out: it is complete). */
+export const CHECKSUM_NONE = 0;
+/** In: the link vouches for it. */
+export const CHECKSUM_UNNECESSARY = 1;
+/** Out: the field holds the pseudo-header sum, not complemented; the link completes it. */
+export const CHECKSUM_PARTIAL = 3;
+
+/** Room before `start` that a device may use for a link header (virtio-net: 10 bytes), bytes. */
+export const SKB_HEADROOM = 64;
+
+/** Interface indices: the device, and the loopback inside the stack. */
+export const IFINDEX_LINK = 1;
+export const IFINDEX_LOOPBACK = 2;
+
+export class Skb {
+  /** The arena. Offsets below are offsets into it. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** First byte of this skb's buffer, and its size. */
+  readonly base: number;
+  readonly capacity: number;
+
+  /** Linear data is [start, end): begins at the IP header. */
+  start = 0;
+  end = 0;
+  /**
+   * Out: up to two stretches of a send ring that follow the linear data (two when the ring wraps).
+   */
+  frag0 = 0;
+  frag0Bytes = 0;
+  frag1 = 0;
+  frag1Bytes = 0;
+
+  /**
+   * CHECKSUM_*; for PARTIAL the checksum covers [csumStart, end of packet) and goes to csumStart +
+   * csumOffset.
+   */
+  ipSummed: number = CHECKSUM_NONE;
+  csumStart = 0;
+  csumOffset = 0;
+  /**
+   * Payload bytes of each segment the link should cut (out) or has merged (in); 0 = one plain
+   * packet.
+   */
+  gsoSize = 0;
+
+  /**
+   * Filled by ipv4Rcv / ipv4 output. Addresses are u32 in host order, as int32 bit patterns (`|
+   * 0`).
+   */
+  saddr = 0;
+  daddr = 0;
+  protocol = 0;
+  tos = 0;
+  ttl = 0;
+  /** Offset of the transport header; transport data is [transport, end). */
+  transport = 0;
+  /** Ingress interface (IFINDEX_*) and queue ("CPU"). */
+  ifindex: number = IFINDEX_LINK;
+  cpu = 0;
+  /** The pool's free list, or the queue it waits in. */
+  next: Skb | null = null;
+  /** Owned by SkbPool: a free skb must not be released again. */
+  free = true;
+
+  constructor(mem: SocketMemory, base: number, capacity: number) {
+    this.bytes = mem.bytes;
+    this.view = mem.view;
+    this.base = base;
+    this.capacity = capacity;
+    this.reset();
+  }
+
+  /** Empty packet, data position behind the headroom. */
+  reset(): void {
+    this.start = this.base + SKB_HEADROOM;
+    this.end = this.start;
+    this.frag0 = this.frag0Bytes = this.frag1 = this.frag1Bytes = 0;
+    this.ipSummed = CHECKSUM_NONE;
+    this.csumStart = this.csumOffset = this.gsoSize = 0;
+    this.transport = 0;
+    this.ifindex = IFINDEX_LINK;
+  }
+
+  /** Whole packet, bytes: linear data and both fragments. */
+  get length(): number {
+    return this.end - this.start + this.frag0Bytes + this.frag1Bytes;
+  }
+}
+
+/** Buffers of one size, allocated from the arena on demand and kept. */
+export class SkbPool {
+  /** Size of each buffer, bytes. */
+  readonly capacity: number;
+  private readonly mem: SocketMemory;
+  private free: Skb | null = null;
+  /** Skbs made so far, and how many of them are out: equal to 0 when nothing leaks. */
+  made = 0;
+  out = 0;
+  private readonly maxMade: number;
+
+  constructor(mem: SocketMemory, capacity: number, maxMade: number) {
+    this.mem = mem;
+    this.capacity = capacity;
+    this.maxMade = maxMade;
+  }
+
+  /**
+   * An empty skb, or null when the pool's limit or the arena is exhausted (the caller counts and
+   * drops).
+   */
+  alloc(): Skb | null {
+    let skb = this.free;
+    if (skb !== null) {
+      this.free = skb.next;
+      skb.next = null;
+      skb.reset();
+    } else {
+      if (this.made >= this.maxMade) return null;
+      const page = this.mem.allocRing(this.capacity);
+      if (page === 0) return null;
+      skb = new Skb(this.mem, page * 4096, this.capacity);
+      this.made++;
+    }
+    skb.free = false;
+    this.out++;
+    return skb;
+  }
+
+  release(skb: Skb): void {
+    assert(!skb.free, 'skb released twice');
+    skb.free = true;
+    skb.next = this.free;
+    this.free = skb;
+    this.out--;
+  }
+}
+
+/** First in, first out; an skb waits in one queue at most. */
+export class SkbQueue {
+  private head: Skb | null = null;
+  private tail: Skb | null = null;
+  length = 0;
+  /** Buffer memory of all that wait, bytes. */
+  bytes = 0;
+
+  push(skb: Skb): void {
+    if (this.tail === null) this.head = skb;
+    else this.tail.next = skb;
+    this.tail = skb;
+    this.length++;
+    this.bytes += skb.capacity;
+  }
+
+  shift(): Skb | null {
+    const skb = this.head;
+    if (skb === null) return null;
+    this.head = skb.next;
+    if (this.head === null) this.tail = null;
+    skb.next = null;
+    this.length--;
+    this.bytes -= skb.capacity;
+    return skb;
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * The memory that a stack shares with application threads, and the stack's allocators over it:
+ * socket blocks (one per file descriptor, fixed words in `ctl`) and ring memory (power-of-two
+ * stretches of `bytes`). Only the stack thread allocates; application threads read the layout and
+ * move the cursors that are theirs. In tests both are plain buffers.
+ *
+ * Layout of a socket block, words of `ctl` from `blockAt(fd)`:
+ */
+
+import { FdMap } from './fd-map.js';
+import { PageAllocator } from './page-allocator.js';
+
+export { FIRST_FD } from './fd-map.js';
+
+/** Counts reuses of this fd: a stale reference is recognised by it. */
+export const BLOCK_GEN = 0;
+/** KIND_*: what lives here. */
+export const BLOCK_KIND = 1;
+/** TCP state, Linux's numbers, as last published by the stack. */
+export const BLOCK_STATE = 2;
+/** O_NONBLOCK, FILE_ACCEPTED, FILE_CLOSING. */
+export const BLOCK_FLAGS = 3;
+/** Thread id + 1 with whose death this file is closed; 0 = nobody's. */
+export const BLOCK_OWNER = 4;
+/**
+ * Sticky readiness published by the stack: EPOLLRDHUP, EPOLLHUP, EPOLLERR, and EPOLLOUT while
+ * sending is allowed.
+ */
+export const BLOCK_EVENTS = 5;
+/** SO_ERROR: a positive errno, taken by whoever reads it. */
+export const BLOCK_ERROR = 6;
+/** SHUT_* bits the application asked for: 1 = reading, 2 = writing. */
+export const BLOCK_SHUT = 7;
+/** Addresses as u32 bit patterns, ports in host order. */
+export const BLOCK_LADDR = 8;
+export const BLOCK_LPORT = 9;
+export const BLOCK_RADDR = 10;
+export const BLOCK_RPORT = 11;
+/** Flow hash that chose the listener (phash), as int32. */
+export const BLOCK_HASH = 12;
+/** Reuseport member index at the time of the SYN (listener: its index now), or -1. */
+export const BLOCK_SLOT = 13;
+/** Members of that group at the time, 0 = no group. */
+export const BLOCK_MEMBERS = 14;
+/** fd of the listener that a child came from, or 0. */
+export const BLOCK_LISTENER = 15;
+/**
+ * Ring of received bytes; for a listener the accept ring: int32 entries (fds), cursors count
+ * entries.
+ */
+export const BLOCK_RCV = 16;
+/** Ring of bytes to send; for an eventfd the head word is the counter. */
+export const BLOCK_SND = 24;
+export const BLOCK_WORDS = 32;
+
+export const KIND_FREE = 0;
+export const KIND_TCP = 1;
+export const KIND_UDP = 2;
+export const KIND_EVENTFD = 3;
+export const KIND_EPOLL = 4;
+
+/** BLOCK_FLAGS bits; O_NONBLOCK keeps Linux's value. */
+export const O_NONBLOCK = 0o4000;
+export const FILE_ACCEPTED = 1;
+export const FILE_CLOSING = 2;
+
+export const PAGE_BYTES = 4096;
+/** Largest single ring, bytes. */
+export const RING_MAX_BYTES: number = 16 << 20;
+
+export class SocketMemory {
+  /** Control words shared by all threads. */
+  readonly ctl: Int32Array;
+  /** The payload arena, and two other ways to look at it. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly words: Int32Array;
+  /** First control word of block 0, and number of blocks. */
+  readonly blocksAt: number;
+  readonly maxFds: number;
+
+  private readonly fds: FdMap;
+  private readonly pages: PageAllocator;
+
+  /**
+   * @param ctl control words; blocks occupy [blocksAt, blocksAt + maxFds * BLOCK_WORDS)
+   * @param bytes payload arena, a multiple of PAGE_BYTES; page 0 is never handed out
+   */
+  constructor(ctl: Int32Array, bytes: Uint8Array, blocksAt: number, maxFds: number) {
+    this.ctl = ctl;
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
+    this.blocksAt = blocksAt;
+    this.maxFds = maxFds;
+    this.fds = new FdMap(maxFds);
+    this.pages = new PageAllocator(bytes.byteLength / PAGE_BYTES);
+  }
+
+  blockAt(fd: number): number {
+    return this.blocksAt + fd * BLOCK_WORDS;
+  }
+
+  /** Lowest free descriptor with a cleared block, or -1 when all are taken. */
+  allocFd(kind: number): number {
+    const fd = this.fds.allocLowest();
+    if (fd < 0) return -1;
+    const at = this.blockAt(fd);
+    const gen = this.ctl[at + BLOCK_GEN]!;
+    this.ctl.fill(0, at, at + BLOCK_WORDS);
+    this.ctl[at + BLOCK_GEN] = (gen + 1) | 0;
+    this.ctl[at + BLOCK_SLOT] = -1;
+    Atomics.store(this.ctl, at + BLOCK_KIND, kind);
+    return fd;
+  }
+
+  /** The block must hold no ring memory any more. */
+  freeFd(fd: number): void {
+    Atomics.store(this.ctl, this.blockAt(fd) + BLOCK_KIND, KIND_FREE);
+    this.fds.release(fd);
+  }
+
+  get fdsInUse(): number {
+    return this.fds.inUse;
+  }
+
+  /**
+   * First page of a free stretch of `capacity` bytes (a power of two ≥ PAGE_BYTES), or 0 when there
+   * is none.
+   */
+  allocRing(capacity: number): number {
+    return this.pages.alloc(capacity / PAGE_BYTES);
+  }
+
+  freeRing(page: number, capacity: number): void {
+    this.pages.release(page, capacity / PAGE_BYTES);
+  }
+
+  get pagesInUse(): number {
+    return this.pages.inUse;
+  }
+}

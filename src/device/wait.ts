@@ -1,0 +1,113 @@
+/**
+ * How the stack thread sleeps and how others wake it: `poll` of the device and of an eventfd. The
+ * structures that the calls need lie in one page per thread that is mapped once, so that nothing is
+ * allocated for a call.
+ */
+import { getSystemErrorName } from 'node:util';
+import { EINTR } from '../net/errno.js';
+import { DeviceError, EXIT_FAILED } from './errors.js';
+import { mmapArena, type Native, native, O_CLOEXEC, O_NONBLOCK } from './native.js';
+
+/** Bits of `pollWait`'s result. */
+export const POLL_TUN = 1;
+export const POLL_EVENT = 2;
+/** The device is gone (deleted, or the fd is closed): no packet will ever come. */
+export const POLL_GONE = 4;
+
+/**
+ * Longest sleep, ms: a thread in `poll` cannot be terminated, so it looks around at least this
+ * often.
+ */
+export const MAX_SLEEP_MS = 1000;
+
+const POLLIN = 1;
+/** POLLERR | POLLHUP | POLLNVAL */
+const POLL_BROKEN = 0x38;
+const SCRATCH_BYTES = 4096;
+/**
+ * Two struct pollfd {int fd; short events; short revents} at 0; eventfd counters at 16 (written)
+ * and 24 (read).
+ */
+const REVENTS_SHIFT = 16;
+const COUNTER_OUT = 16;
+const COUNTER_IN = 24;
+
+interface Scratch {
+  calls: Native;
+  address: number;
+  words: Int32Array;
+}
+
+let scratch: Scratch | null = null;
+
+function threadScratch(): Scratch {
+  if (scratch === null) {
+    const { address, bytes } = mmapArena(SCRATCH_BYTES);
+    const words = new Int32Array(bytes.buffer, 0, SCRATCH_BYTES / 4);
+    // The counter that eventfdWrite adds: 1 as a 64-bit word in the machine's byte order.
+    new BigUint64Array(bytes.buffer, COUNTER_OUT, 1)[0] = 1n;
+    scratch = { calls: native(), address, words };
+  }
+  return scratch;
+}
+
+/**
+ * Sleeps until `tunFd` has a packet, `eventFd` is signalled, or `timeoutMs` (rounded up, at most
+ * MAX_SLEEP_MS) is over.
+ *
+ * @returns POLL_* bits, 0 = time-out or interrupted by a signal
+ */
+export function pollWait(tunFd: number, eventFd: number, timeoutMs: number): number {
+  const { calls, address, words } = scratch ?? threadScratch();
+  words[0] = tunFd;
+  words[1] = POLLIN;
+  words[2] = eventFd;
+  words[3] = POLLIN;
+  const sleep = timeoutMs >= 0 && timeoutMs < MAX_SLEEP_MS ? Math.ceil(timeoutMs) : MAX_SLEEP_MS;
+  const ready = calls.poll(address, 2, sleep);
+  if (ready <= 0) {
+    if (ready < 0 && calls.errno() !== EINTR) throw waitError('poll', calls.errno());
+    return 0;
+  }
+  const tunEvents = words[1]! >>> REVENTS_SHIFT;
+  const events = words[3]! >>> REVENTS_SHIFT;
+  return (
+    ((tunEvents & POLLIN) !== 0 ? POLL_TUN : 0) |
+    ((tunEvents & POLL_BROKEN) !== 0 ? POLL_GONE : 0) |
+    (events !== 0 ? POLL_EVENT : 0)
+  );
+}
+
+/** A new eventfd, non-blocking, counter 0. Any thread may write it; close it with `closeFd`. */
+export function eventfdCreate(): number {
+  const fd = native().eventfd(0, O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) throw waitError('eventfd', native().errno());
+  return fd;
+}
+
+/** Wakes whoever sleeps on `fd`; signals that nobody has read yet coalesce. */
+export function eventfdWrite(fd: number): void {
+  const { calls, address } = scratch ?? threadScratch();
+  // A full counter (EAGAIN) means that the sleeper has been signalled 2^64 - 2 times: it will wake.
+  calls.write(fd, address + COUNTER_OUT, 8);
+}
+
+/** Takes the signals off `fd` so that the next `pollWait` sleeps again. True when there was one. */
+export function eventfdRead(fd: number): boolean {
+  const { calls, address } = scratch ?? threadScratch();
+  return calls.read(fd, address + COUNTER_IN, 8) === 8;
+}
+
+/** Closes an eventfd. */
+export function closeFd(fd: number): void {
+  native().close(fd);
+}
+
+function waitError(call: string, errno: number): DeviceError {
+  return new DeviceError({
+    code: getSystemErrorName(-errno),
+    message: `${call} failed: ${getSystemErrorName(-errno)}`,
+    remedy: 'look for a limit on open files (ulimit -n)',
+    exitCode: EXIT_FAILED,
+  });
+}

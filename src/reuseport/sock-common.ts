@@ -1,8 +1,9 @@
 /**
- * What every socket in a lookup table has, whatever else it is (Linux: include/net/sock.h: struct sock_common, with the
- * bind and reuseport fields of struct sock and inet_connection_sock that lookup needs). Full sockets (tcp/tcb.ts),
- * request sockets and time-wait sockets (tcp/minisocks.ts) extend it. Addresses are u32 in host order as int32 bit
- * patterns (`| 0`); ports are numbers in host order.
+ * What every socket in a lookup table has, whatever else it is (Linux: include/net/sock.h: struct
+ * sock_common, with the bind and reuseport fields of struct sock and inet_connection_sock that
+ * lookup needs). Full sockets (tcp/tcb.ts), request sockets and time-wait sockets
+ * (tcp/minisocks.ts) extend it. Addresses are u32 in host order as int32 bit patterns (`| 0`);
+ * ports are numbers in host order.
  */
 import type { BindBucket } from './bhash.js';
 import type { ReuseportGroup } from './group.js';
@@ -40,7 +41,10 @@ export class SockCommon {
   /** inetEhashfn value under which it is in ehash, int32. */
   hash = 0;
 
-  /** Place in the tables; owned by ehash.ts, lhash2.ts, bhash.ts and group.ts. -1 / null = not in that table. */
+  /**
+   * Place in the tables; owned by ehash.ts, lhash2.ts, bhash.ts and group.ts. -1 / null = not in
+   * that table.
+   */
   ehashSlot = -1;
   lhash2Slot = -1;
   bindBucket: BindBucket | null = null;

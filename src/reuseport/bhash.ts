@@ -1,0 +1,235 @@
+/**
+ * Who owns which port (Linux net/ipv4/inet_hashtables.c: bhash and bhash2). A port in use is a
+ * BindPort (Linux: inet_bind_bucket); its owners stand in BindBuckets, one per local address
+ * (inet_bind2_bucket), so that a bind to one address does not walk the owners of three hundred
+ * others. Owners are bound sockets, listeners, connections and time-wait sockets; requests are not.
+ * Whether two owners get along is get-port.ts.
+ */
+import { assert } from '../net/assert.js';
+import { ENOENT } from '../net/errno.js';
+import type { InetHashinfo } from './hashinfo.js';
+import { ipv4PortaddrHash } from './lhash2.js';
+import type { SockCommon } from './sock-common.js';
+
+/** The owners of one port at one local address (0 = any). */
+export class BindBucket {
+  readonly port: number;
+  readonly addr: number;
+  readonly bindPort: BindPort;
+  /** In no particular order; owners[i].bindIndex is i. */
+  readonly owners: SockCommon[] = [];
+  /** Neighbours: in the chain of bhash2, and among the buckets of the port. */
+  hashNext: BindBucket | null = null;
+  portNext: BindBucket | null = null;
+  portPrev: BindBucket | null = null;
+
+  constructor(bindPort: BindPort, addr: number) {
+    this.bindPort = bindPort;
+    this.port = bindPort.port;
+    this.addr = addr;
+  }
+}
+
+/** A port in use. */
+export class BindPort {
+  readonly port: number;
+  /**
+   * All owners so far got the port from connect(): only then may connect() use it again (fastreuse
+   * == -1).
+   */
+  connectOnly: boolean;
+  /** Owners at all addresses. */
+  ownerCount = 0;
+  buckets: BindBucket | null = null;
+  next: BindPort | null = null;
+
+  constructor(port: number, connectOnly: boolean) {
+    this.port = port;
+    this.connectOnly = connectOnly;
+  }
+}
+
+/** Linux 6.1 include/net/inet_hashtables.h: inet_bhashfn. */
+export function inetBhashfn(hashMix: number, port: number, size: number): number {
+  return (port + hashMix) & (size - 1);
+}
+
+export class Bhash {
+  /** Ports in use. */
+  ports = 0;
+  /** Owners looked at by conflict tests so far. */
+  visited = 0;
+  private readonly hashMix: number;
+  private readonly heads: (BindPort | null)[];
+  private readonly addrHeads: (BindBucket | null)[];
+
+  /** @param buckets a power of two */
+  constructor(buckets: number, hashMix: number) {
+    assert(buckets > 0 && (buckets & (buckets - 1)) === 0, 'bhash size is not a power of two');
+    this.hashMix = hashMix;
+    this.heads = new Array<BindPort | null>(buckets).fill(null);
+    this.addrHeads = new Array<BindBucket | null>(buckets).fill(null);
+  }
+
+  findPort(port: number): BindPort | null {
+    let bindPort: BindPort | null = this.heads[inetBhashfn(this.hashMix, port, this.heads.length)]!;
+    while (bindPort !== null && bindPort.port !== port) bindPort = bindPort.next;
+    return bindPort;
+  }
+
+  find(port: number, addr: number): BindBucket | null {
+    let bucket: BindBucket | null = this.addrHeads[this.addrBucketOf(port, addr)]!;
+    while (bucket !== null && (bucket.port !== port || bucket.addr !== addr)) {
+      bucket = bucket.hashNext;
+    }
+    return bucket;
+  }
+
+  /** Linux: inet_bind_hash. Makes `sk` an owner of `port` at its local address, and sets sk.num. */
+  bind(sk: SockCommon, port: number, fromConnect: boolean): void {
+    assert(sk.bindBucket === null, 'socket owns a port already');
+    const found = this.findPort(port);
+    const bindPort = found ?? this.makePort(port, fromConnect);
+    if (!fromConnect) bindPort.connectOnly = false;
+    this.join(sk, bindPort);
+    sk.num = port;
+  }
+
+  /** Makes `sk` an owner of `bindPort` at its local address. */
+  join(sk: SockCommon, bindPort: BindPort): void {
+    const bucket = this.find(bindPort.port, sk.rcvSaddr) ?? this.makeBucket(bindPort, sk.rcvSaddr);
+    sk.bindIndex = bucket.owners.length;
+    bucket.owners.push(sk);
+    sk.bindBucket = bucket;
+    bindPort.ownerCount++;
+  }
+
+  /** Ends the ownership of `sk`; the port is free when it was the last. */
+  leave(sk: SockCommon): void {
+    const bucket = sk.bindBucket;
+    assert(bucket !== null && bucket.owners[sk.bindIndex] === sk, 'socket owns no port');
+    const last = bucket.owners.pop()!;
+    if (last !== sk) {
+      bucket.owners[sk.bindIndex] = last;
+      last.bindIndex = sk.bindIndex;
+    }
+    sk.bindBucket = null;
+    sk.bindIndex = -1;
+    if (bucket.owners.length === 0) this.dropBucket(bucket);
+    if (--bucket.bindPort.ownerCount === 0) this.dropPort(bucket.bindPort);
+  }
+
+  private addrBucketOf(port: number, addr: number): number {
+    return ipv4PortaddrHash(this.hashMix, addr, port) & (this.addrHeads.length - 1);
+  }
+
+  private makePort(port: number, connectOnly: boolean): BindPort {
+    const head = inetBhashfn(this.hashMix, port, this.heads.length);
+    const bindPort = new BindPort(port, connectOnly);
+    bindPort.next = this.heads[head]!;
+    this.heads[head] = bindPort;
+    this.ports++;
+    return bindPort;
+  }
+
+  private makeBucket(bindPort: BindPort, addr: number): BindBucket {
+    const head = this.addrBucketOf(bindPort.port, addr);
+    const bucket = new BindBucket(bindPort, addr);
+    bucket.hashNext = this.addrHeads[head]!;
+    this.addrHeads[head] = bucket;
+    bucket.portNext = bindPort.buckets;
+    if (bindPort.buckets !== null) bindPort.buckets.portPrev = bucket;
+    bindPort.buckets = bucket;
+    return bucket;
+  }
+
+  private dropBucket(bucket: BindBucket): void {
+    const head = this.addrBucketOf(bucket.port, bucket.addr);
+    let before = this.addrHeads[head]!;
+    if (before === bucket) {
+      this.addrHeads[head] = bucket.hashNext;
+    } else {
+      while (before.hashNext !== bucket) before = before.hashNext!;
+      before.hashNext = bucket.hashNext;
+    }
+    const { bindPort, portNext, portPrev } = bucket;
+    if (portPrev === null) bindPort.buckets = portNext;
+    else portPrev.portNext = portNext;
+    if (portNext !== null) portNext.portPrev = portPrev;
+  }
+
+  private dropPort(bindPort: BindPort): void {
+    const head = inetBhashfn(this.hashMix, bindPort.port, this.heads.length);
+    let before = this.heads[head]!;
+    if (before === bindPort) {
+      this.heads[head] = bindPort.next;
+    } else {
+      while (before.next !== bindPort) before = before.next!;
+      before.next = bindPort.next;
+    }
+    this.ports--;
+  }
+}
+
+/**
+ * Linux 6.1 net/ipv4/inet_hashtables.c: inet_put_port. Gives the port back (sk.num becomes 0);
+ * no-op without one.
+ */
+export function inetPutPort(hashinfo: InetHashinfo, sk: SockCommon): void {
+  if (sk.bindBucket === null) return;
+  hashinfo.bhash.leave(sk);
+  sk.num = 0;
+}
+
+/**
+ * Linux 6.1 net/ipv4/inet_hashtables.c: __inet_inherit_port. `child` (num and rcvSaddr set) becomes
+ * an owner of the port beside its listener.
+ * @returns 0, or -ENOENT when the listener has lost its port meanwhile
+ */
+export function inetInheritPort(
+  hashinfo: InetHashinfo,
+  listener: SockCommon,
+  child: SockCommon,
+): number {
+  const bucket = listener.bindBucket;
+  if (bucket === null) return -ENOENT;
+  assert(bucket.port === child.num, 'child has another port than its listener');
+  assert(child.bindBucket === null, 'child owns a port already');
+  hashinfo.bhash.join(child, bucket.bindPort);
+  return 0;
+}
+
+/**
+ * The port passes from `from` to `to` in place (the bind half of Linux 6.1
+ * net/ipv4/inet_timewait_sock.c: inet_twsk_hashdance): `from` owns none afterwards, its num stays.
+ * Both have the same local address and port.
+ */
+export function inetBindTransfer(from: SockCommon, to: SockCommon): void {
+  const bucket = from.bindBucket;
+  assert(
+    bucket !== null && to.bindBucket === null,
+    'bind transfer: nothing to give, or owner already',
+  );
+  assert(to.num === bucket.port && to.rcvSaddr === bucket.addr, 'bind transfer: another address');
+  bucket.owners[from.bindIndex] = to;
+  to.bindBucket = bucket;
+  to.bindIndex = from.bindIndex;
+  from.bindBucket = null;
+  from.bindIndex = -1;
+}
+
+/**
+ * Linux 6.1 net/ipv4/inet_hashtables.c: inet_bhash2_update_saddr. To be called after the local
+ * address of an owner has changed (connect() of a socket bound to any address, and its undoing);
+ * inetHashConnect does it itself.
+ */
+export function inetBhash2UpdateSaddr(hashinfo: InetHashinfo, sk: SockCommon): void {
+  const bucket = sk.bindBucket;
+  if (bucket === null || bucket.addr === sk.rcvSaddr) return;
+  const { bindPort } = bucket;
+  // Counted as an owner throughout, so that the port cannot become free between the two.
+  bindPort.ownerCount++;
+  hashinfo.bhash.leave(sk);
+  hashinfo.bhash.join(sk, bindPort);
+  bindPort.ownerCount--;
+}

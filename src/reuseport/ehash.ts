@@ -1,0 +1,250 @@
+/**
+ * The established table (Linux net/ipv4/inet_hashtables.c, inet_hashinfo.ehash): every socket that
+ * has a peer, of three kinds: full sockets, requests, time-wait sockets. A chain is a list of rows
+ * in one Int32Array, 32 bytes a row, so that a lookup touches one cache line a row and no object
+ * before the match. Buckets are fixed at start, rows grow by doubling. Listeners are not here
+ * (lhash2.ts).
+ */
+import { assert } from '../net/assert.js';
+import { jhash3words } from '../net/hash.js';
+import type { InetHashinfo } from './hashinfo.js';
+import type { SockCommon } from './sock-common.js';
+
+/**
+ * Words of a row, and what they hold: remote address, local address, remote port << 16 | local
+ * port.
+ */
+const ROW_SHIFT = 3;
+const HASH = 0;
+const SADDR = 1;
+const DADDR = 2;
+const PORTS = 3;
+const DEV = 4;
+const NEXT = 5;
+const PREV = 6;
+
+/** End of a chain, and PREV of its first row. */
+const NIL = -1;
+const INITIAL_ROWS = 256;
+
+/** The bytes of `word` in reverse: a network-order field as a little-endian CPU loads it, int32. */
+export function swapWord(word: number): number {
+  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
+}
+
+/**
+ * Linux 6.1 net/ipv4/inet_hashtables.c: inet_ehashfn (with `ehashAddsPort` 6.15's). Hash of a
+ * connection, int32. The words are those of a little-endian CPU: addresses and the foreign port
+ * byte-swapped, the local port in host order.
+ * @param laddr our address; 0 for the flow hash of a wildcard group
+ */
+export function inetEhashfn(
+  hashinfo: InetHashinfo,
+  laddr: number,
+  lport: number,
+  faddr: number,
+  fport: number,
+): number {
+  const l = swapWord(laddr);
+  const f = swapWord(faddr);
+  const port = ((fport & 0xff) << 8) | (fport >>> 8);
+  if (hashinfo.profile.ehashAddsPort) {
+    return (lport + jhash3words(l, f, port, hashinfo.ehashInitval)) | 0;
+  }
+  return jhash3words(l, f, (lport << 16) | port, hashinfo.ehashInitval);
+}
+
+export class Ehash {
+  /** Connections in the table, and the most it takes. */
+  size = 0;
+  readonly maxEntries: number;
+  /** Rows that the last lookup looked at. */
+  visited = 0;
+  private readonly heads: Int32Array;
+  private readonly mask: number;
+  private rows: Int32Array;
+  /** socks[slot] is the socket of row `slot`; null = free. */
+  private readonly socks: (SockCommon | null)[] = [];
+  /** First free row, chained by NEXT; rows at `made` and above have never been used. */
+  private free = NIL;
+  private made = 0;
+
+  /**
+   * @param buckets a power of two
+   * @param maxEntries most sockets in the table
+   */
+  constructor(buckets: number, maxEntries: number) {
+    assert(buckets > 0 && (buckets & (buckets - 1)) === 0, 'ehash size is not a power of two');
+    this.heads = new Int32Array(buckets).fill(NIL);
+    this.mask = buckets - 1;
+    this.maxEntries = maxEntries;
+    this.rows = new Int32Array(Math.min(INITIAL_ROWS, maxEntries) << ROW_SHIFT);
+  }
+
+  get buckets(): number {
+    return this.mask + 1;
+  }
+
+  get full(): boolean {
+    return this.size >= this.maxEntries;
+  }
+
+  bucketOf(hash: number): number {
+    return hash & this.mask;
+  }
+
+  /**
+   * The first socket of the chain with this hash, these addresses and ports and a fitting device,
+   * or null (inet_hashtables.h: inet_match). A socket bound to no device fits every `dif`.
+   * @param saddr remote address
+   * @param daddr local address
+   * @param ports remote port << 16 | local port
+   */
+  lookup(
+    hash: number,
+    saddr: number,
+    daddr: number,
+    ports: number,
+    dif: number,
+  ): SockCommon | null {
+    const rows = this.rows;
+    let visited = 0;
+    let slot = this.heads[hash & this.mask]!;
+    while (slot !== NIL) {
+      const row = slot << ROW_SHIFT;
+      visited++;
+      if (
+        rows[row + HASH] === hash &&
+        rows[row + SADDR] === saddr &&
+        rows[row + DADDR] === daddr &&
+        rows[row + PORTS] === ports
+      ) {
+        const dev = rows[row + DEV]!;
+        if (dev === 0 || dev === dif) break;
+      }
+      slot = rows[row + NEXT]!;
+    }
+    this.visited = visited;
+    return slot === NIL ? null : this.socks[slot]!;
+  }
+
+  /** Adds `sk` under sk.hash at the head of its chain; false when the table is full. */
+  insert(sk: SockCommon): boolean {
+    assert(sk.ehashSlot === NIL, 'socket is in ehash already');
+    if (this.full) return false;
+    const slot = this.takeRow();
+    const row = slot << ROW_SHIFT;
+    const rows = this.rows;
+    const bucket = sk.hash & this.mask;
+    const next = this.heads[bucket]!;
+    rows[row + NEXT] = next;
+    rows[row + PREV] = NIL;
+    if (next !== NIL) rows[(next << ROW_SHIFT) + PREV] = slot;
+    this.heads[bucket] = slot;
+    this.fillRow(slot, sk);
+    this.size++;
+    return true;
+  }
+
+  /** Puts `sk` into the row of `old`, which leaves. Both have the same hash. */
+  replace(old: SockCommon, sk: SockCommon): void {
+    const slot = old.ehashSlot;
+    assert(
+      slot !== NIL && sk.ehashSlot === NIL,
+      'ehash replace: nothing to replace, or in already',
+    );
+    assert(this.rows[(slot << ROW_SHIFT) + HASH] === sk.hash, 'ehash replace: another connection');
+    old.ehashSlot = NIL;
+    this.fillRow(slot, sk);
+  }
+
+  remove(sk: SockCommon): void {
+    const slot = sk.ehashSlot;
+    assert(slot !== NIL && this.socks[slot] === sk, 'socket is not in ehash');
+    const rows = this.rows;
+    const row = slot << ROW_SHIFT;
+    const next = rows[row + NEXT]!;
+    const prev = rows[row + PREV]!;
+    if (prev === NIL) this.heads[rows[row + HASH]! & this.mask] = next;
+    else rows[(prev << ROW_SHIFT) + NEXT] = next;
+    if (next !== NIL) rows[(next << ROW_SHIFT) + PREV] = prev;
+    rows[row + NEXT] = this.free;
+    this.free = slot;
+    this.socks[slot] = null;
+    this.size--;
+    sk.ehashSlot = NIL;
+  }
+
+  /**
+   * Calls `visit` for every socket in the table, in no particular order; `visit` may remove that
+   * socket.
+   */
+  forEach(visit: (sk: SockCommon) => void): void {
+    for (let slot = 0; slot < this.made; slot++) {
+      const sk = this.socks[slot]!;
+      if (sk !== null) visit(sk);
+    }
+  }
+
+  private fillRow(slot: number, sk: SockCommon): void {
+    const row = slot << ROW_SHIFT;
+    const rows = this.rows;
+    rows[row + HASH] = sk.hash;
+    rows[row + SADDR] = sk.daddr;
+    rows[row + DADDR] = sk.rcvSaddr;
+    rows[row + PORTS] = (sk.dport << 16) | sk.num;
+    rows[row + DEV] = sk.boundDevIf;
+    this.socks[slot] = sk;
+    sk.ehashSlot = slot;
+  }
+
+  private takeRow(): number {
+    const slot = this.free;
+    if (slot !== NIL) {
+      this.free = this.rows[(slot << ROW_SHIFT) + NEXT]!;
+      return slot;
+    }
+    if (this.made << ROW_SHIFT === this.rows.length) {
+      const rows = new Int32Array(Math.min(this.made * 2, this.maxEntries) << ROW_SHIFT);
+      rows.set(this.rows);
+      this.rows = rows;
+    }
+    this.socks.push(null);
+    return this.made++;
+  }
+}
+
+/**
+ * Linux 6.1 net/ipv4/inet_hashtables.c: inet_ehash_insert. Puts `sk` into ehash and sets sk.hash
+ * from its addresses and ports.
+ * @param replace the socket whose place it takes (a request by its child, a connection by its
+ *   time-wait socket)
+ * @returns false when `replace` has left the table, or without it when the connection is there
+ *   already or the table is full (`hashinfo.ehash.full`); then nothing has changed
+ */
+export function inetEhashInsert(
+  hashinfo: InetHashinfo,
+  sk: SockCommon,
+  replace: SockCommon | null,
+): boolean {
+  const ehash = hashinfo.ehash;
+  const hash = inetEhashfn(hashinfo, sk.rcvSaddr, sk.num, sk.daddr, sk.dport);
+  if (replace !== null) {
+    if (replace.ehashSlot === NIL) return false;
+    sk.hash = hash;
+    ehash.replace(replace, sk);
+    return true;
+  }
+  const ports = (sk.dport << 16) | sk.num;
+  if (ehash.lookup(hash, sk.daddr, sk.rcvSaddr, ports, sk.boundDevIf) !== null) return false;
+  sk.hash = hash;
+  return ehash.insert(sk);
+}
+
+/**
+ * Linux 6.1 net/ipv4/inet_hashtables.c: inet_unhash, for a socket with a peer. Nothing happens when
+ * it is not in ehash.
+ */
+export function inetEhashRemove(hashinfo: InetHashinfo, sk: SockCommon): void {
+  if (sk.ehashSlot !== NIL) hashinfo.ehash.remove(sk);
+}

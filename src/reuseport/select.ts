@@ -1,0 +1,150 @@
+/**
+ * Picking a member of a reuseport group (Linux net/core/sock_reuseport.c: reuseport_select_sock,
+ * _migrate_sock): by the group's selector, else by hash. Once per SYN; a connection remembers its
+ * listener. Nothing is allocated here.
+ */
+import { reciprocalScale } from '../net/hash.js';
+import { Mib } from '../net/mib.js';
+import type { Skb } from '../net/skb.js';
+import { mayMigrate, type ReuseportGroup, type SelectorRequest } from './group.js';
+import type { InetHashinfo } from './hashinfo.js';
+import type { SockCommon } from './sock-common.js';
+
+/** What made the last pick. */
+export const PICKED_BY_NONE = 0;
+export const PICKED_BY_HASH = 1;
+export const PICKED_BY_CPU = 2;
+export const PICKED_BY_SELECTOR = 3;
+
+const TCP_ESTABLISHED = 1;
+
+/**
+ * Linux 6.1 net/core/sock_reuseport.c: reuseport_select_sock_by_hash. The member at floor(hash * n
+ * / 2^32); on kernels that look at CPUs the first from there on that belongs to `cpu`, if any
+ * member asked for CPUs at all.
+ */
+function selectByHash(
+  hashinfo: InetHashinfo,
+  group: ReuseportGroup,
+  hash: number,
+  cpu: number,
+): SockCommon | null {
+  const n = group.numSocks;
+  const start = reciprocalScale(hash, n);
+  hashinfo.pickedBy = PICKED_BY_HASH;
+  if (!hashinfo.profile.pickByCpu) return group.socks[start]!;
+  let first: SockCommon | null = null;
+  let i = start;
+  do {
+    const sk = group.socks[i]!;
+    // Only a connected UDP socket is ESTABLISHED here.
+    if (sk.state !== TCP_ESTABLISHED) {
+      if (group.incomingCpu === 0) return sk;
+      if (sk.incomingCpu === cpu) {
+        hashinfo.pickedBy = PICKED_BY_CPU;
+        return sk;
+      }
+      first ??= sk;
+    }
+    i = i + 1 === n ? 0 : i + 1;
+  } while (i !== start);
+  return first;
+}
+
+/**
+ * The member that the group's selector names, or null: it named none, or threw and is detached now.
+ */
+function runSelector(group: ReuseportGroup, request: SelectorRequest): SockCommon | null {
+  let index = -1;
+  try {
+    index = group.selector!(request);
+  } catch (error) {
+    group.selector = null;
+    group.selectorError = error instanceof Error ? error.message : String(error);
+  }
+  if (!Number.isInteger(index) || index < 0 || index >= group.numSocks) return null;
+  return group.socks[index]!;
+}
+
+/** Fills the stack's one request for `group`. */
+function fillRequest(
+  hashinfo: InetHashinfo,
+  group: ReuseportGroup,
+  hash: number,
+  skb: Skb | null,
+): SelectorRequest {
+  const request = hashinfo.selectorRequest;
+  request.hash = hash >>> 0;
+  request.members = group.numSocks;
+  request.group = group;
+  request.skb = skb;
+  request.cpu = skb === null ? 0 : skb.cpu;
+  return request;
+}
+
+/**
+ * Linux 6.1 net/core/sock_reuseport.c: reuseport_select_sock. A member of the group of `sk`, or
+ * null when there is no group or nobody in it. Without a packet the selector is not asked.
+ * @param hash flow hash, int32
+ */
+export function reuseportSelectSock(
+  hashinfo: InetHashinfo,
+  sk: SockCommon,
+  hash: number,
+  saddr: number,
+  sport: number,
+  daddr: number,
+  dport: number,
+  skb: Skb | null,
+): SockCommon | null {
+  const group = sk.reuseportCb;
+  if (group === null || group.numSocks === 0) return null;
+  if (group.selector !== null && skb !== null) {
+    const request = fillRequest(hashinfo, group, hash, skb);
+    request.saddr = saddr >>> 0;
+    request.sport = sport;
+    request.daddr = daddr >>> 0;
+    request.dport = dport;
+    request.migrating = null;
+    const picked = runSelector(group, request);
+    request.skb = null;
+    if (picked !== null) {
+      hashinfo.pickedBy = PICKED_BY_SELECTOR;
+      return picked;
+    }
+  }
+  return selectByHash(hashinfo, group, hash, skb === null ? 0 : skb.cpu);
+}
+
+/**
+ * Linux 6.1 net/core/sock_reuseport.c: reuseport_migrate_sock. A live member that takes over
+ * `migrating`, an unfinished connection of `sk`, which stopped listening; by its own hash
+ * (`migrating.hash`). Null when `sk` has no group; null and TCPMigrateReqFailure when nobody is
+ * left or migration is off. The caller counts success.
+ */
+export function reuseportMigrateSock(
+  hashinfo: InetHashinfo,
+  sk: SockCommon,
+  migrating: SockCommon,
+  skb: Skb | null,
+): SockCommon | null {
+  const group = sk.reuseportCb;
+  if (group === null) return null;
+  let picked: SockCommon | null = null;
+  if (group.numSocks > 0 && mayMigrate(hashinfo, group)) {
+    if (group.selector !== null && group.selectorMigrates) {
+      const request = fillRequest(hashinfo, group, migrating.hash, skb);
+      request.saddr = migrating.daddr >>> 0;
+      request.sport = migrating.dport;
+      request.daddr = migrating.rcvSaddr >>> 0;
+      request.dport = migrating.num;
+      request.migrating = migrating;
+      picked = runSelector(group, request);
+      request.skb = null;
+      request.migrating = null;
+    }
+    picked ??= selectByHash(hashinfo, group, migrating.hash, skb === null ? 0 : skb.cpu);
+  }
+  if (picked === null) hashinfo.net.count(Mib.TCPMigrateReqFailure);
+  return picked;
+}

@@ -79,8 +79,9 @@ export class SocketMemory {
   readonly blocksAt: number;
   readonly maxFds: number;
 
-  private readonly fds: FdMap;
-  private readonly pages: PageAllocator;
+  /** Made at first use: application threads never allocate. */
+  private fdMap: FdMap | null = null;
+  private pageAllocator: PageAllocator | null = null;
 
   /**
    * @param ctl control words; blocks occupy [blocksAt, blocksAt + maxFds * BLOCK_WORDS)
@@ -93,8 +94,16 @@ export class SocketMemory {
     this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
     this.blocksAt = blocksAt;
     this.maxFds = maxFds;
-    this.fds = new FdMap(maxFds);
-    this.pages = new PageAllocator(bytes.byteLength / PAGE_BYTES);
+  }
+
+  private get fds(): FdMap {
+    this.fdMap ??= new FdMap(this.maxFds);
+    return this.fdMap;
+  }
+
+  private get pages(): PageAllocator {
+    this.pageAllocator ??= new PageAllocator(this.bytes.byteLength / PAGE_BYTES);
+    return this.pageAllocator;
   }
 
   blockAt(fd: number): number {

@@ -1,0 +1,31 @@
+/**
+ * The two things that an application thread does to native memory and descriptors: looking at the
+ * payload arena that the stack thread has mapped, and ringing the eventfd on which it sleeps. koffi
+ * is loaded at the first use, so a stack in memory works without it. This is the only file of the
+ * room that reaches into the device room.
+ */
+import { viewArena } from '../device/native.js';
+import { eventfdWrite } from '../device/wait.js';
+import { G_STACK_WAKE, G_WAKE_FD } from './uapi/layout.js';
+import { arenaOf } from './uapi/shared.js';
+
+/** The arena published by the stack thread, as this thread sees it. */
+export function mappedArena(ctl: Int32Array): Uint8Array {
+  const { address, bytes } = arenaOf(ctl);
+  return viewArena(address, bytes);
+}
+
+/**
+ * A function that ends the stack thread's sleep; to be called only when it sleeps, or is to end.
+ */
+export function stackWaker(ctl: Int32Array): () => void {
+  return () => {
+    const fd = Atomics.load(ctl, G_WAKE_FD);
+    if (fd >= 0) {
+      eventfdWrite(fd);
+    } else {
+      Atomics.add(ctl, G_STACK_WAKE, 1);
+      Atomics.notify(ctl, G_STACK_WAKE);
+    }
+  };
+}

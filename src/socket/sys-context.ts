@@ -1,0 +1,66 @@
+/**
+ * What the system calls of one thread share: its line to the stack, its epoll instances, and how it
+ * blocks. Also the reading and writing of socket addresses. The calls themselves are sys.ts and
+ * sys-io.ts.
+ */
+import { EINVAL } from '../net/errno.js';
+import { BLOCK_FLAGS, O_NONBLOCK, type SocketMemory } from '../net/sockmem.js';
+import { BlockWait } from './block-wait.js';
+import type { Epoll } from './epoll.js';
+import type { Sockaddr, SockaddrArgument } from './sys-table.js';
+import { AF_INET } from './uapi/constants.js';
+import type { ThreadPort } from './uapi/thread-port.js';
+
+export class SysContext {
+  readonly port: ThreadPort;
+  readonly mem: SocketMemory;
+  /** This thread's epoll instances by descriptor. */
+  readonly epolls: Map<number, Epoll> = new Map();
+  readonly blocking: BlockWait;
+  /** parseAddress leaves address (int32 bit pattern) and port here. */
+  address = 0;
+  portNumber = 0;
+
+  constructor(port: ThreadPort) {
+    this.port = port;
+    this.mem = port.mem;
+    this.blocking = new BlockWait(port);
+  }
+
+  isNonblocking(fd: number): boolean {
+    return (Atomics.load(this.mem.ctl, this.mem.blockAt(fd) + BLOCK_FLAGS) & O_NONBLOCK) !== 0;
+  }
+
+  /** Takes `argument` apart into `address` and `portNumber`: 0 or -EINVAL. */
+  parseAddress(argument: SockaddrArgument | null | undefined): number {
+    if (argument == null) return -EINVAL;
+    const { address, port } = argument;
+    if ((port & 0xffff) !== port) return -EINVAL;
+    const value = typeof address === 'string' ? parseIpv4(address) : address;
+    if (!(value >= -0x80000000 && value <= 0xffffffff) || !Number.isInteger(value)) return -EINVAL;
+    this.address = value | 0;
+    this.portNumber = port;
+    return 0;
+  }
+}
+
+/** Four decimal numbers with dots, as inet_pton takes them: u32, or NaN. */
+function parseIpv4(text: string): number {
+  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
+  if (match === null) return Number.NaN;
+  let value = 0;
+  for (let i = 1; i <= 4; i++) {
+    const part = match[i]!;
+    if (Number(part) > 255 || (part.length > 1 && part[0] === '0')) return Number.NaN;
+    value = value * 256 + Number(part);
+  }
+  return value;
+}
+
+/** Fills `out` with an IPv4 address (u32 or int32 bit pattern) and a port. */
+export function fillSockaddr(out: Sockaddr, address: number, port: number): void {
+  out.family = AF_INET;
+  const [a, b, c] = [address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255];
+  out.address = `${a}.${b}.${c}.${address & 255}`;
+  out.port = port;
+}

@@ -1,0 +1,366 @@
+/**
+ * The system calls of one thread (Linux: net/socket.c, and the parts of fs/ that an event loop
+ * needs). What can be done on shared memory is done here and now; what changes a connection's state
+ * is a command to the stack thread. Reading and writing is sys-io.ts, the epoll instance epoll.ts,
+ * blocking block-wait.ts, the table's type sys-table.ts.
+ *
+ * Differences from Linux: an epoll instance belongs to the thread that made it; a shutdown or close
+ * takes effect in the order of this thread's calls, but is carried out by the stack thread a moment
+ * later.
+ */
+import {
+  EAFNOSUPPORT,
+  EAGAIN,
+  EBADF,
+  EINPROGRESS,
+  EINVAL,
+  EIO,
+  ENOTCONN,
+  ENOTSOCK,
+  ENOTTY,
+  EPROTONOSUPPORT,
+  ESOCKTNOSUPPORT,
+} from '../net/errno.js';
+import {
+  BLOCK_FLAGS,
+  BLOCK_HASH,
+  BLOCK_LADDR,
+  BLOCK_LPORT,
+  BLOCK_OWNER,
+  BLOCK_RADDR,
+  BLOCK_RPORT,
+  BLOCK_STATE,
+  FILE_CLOSING,
+  KIND_EPOLL,
+  KIND_TCP,
+} from '../net/sockmem.js';
+import { Epoll } from './epoll.js';
+import { fillSockaddr, SysContext } from './sys-context.js';
+import { createSysIo } from './sys-io.js';
+import type { Sockaddr, SockaddrArgument, Sys } from './sys-table.js';
+import {
+  AF_INET,
+  EFD_CLOEXEC,
+  EFD_NONBLOCK,
+  EFD_SEMAPHORE,
+  EPOLL_CLOEXEC,
+  EPOLLIN,
+  EPOLLOUT,
+  F_GETFD,
+  F_GETFL,
+  F_GETOWN,
+  F_SETFD,
+  F_SETFL,
+  F_SETOWN,
+  FIONBIO,
+  FIONREAD,
+  IPPROTO_IP,
+  IPPROTO_TCP,
+  O_NONBLOCK,
+  O_RDWR,
+  SHUT_RDWR,
+  SIOCOUTQ,
+  SO_ACCEPTCONN,
+  SO_DOMAIN,
+  SO_ERROR,
+  SO_PROTOCOL,
+  SO_TYPE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_CLOSE,
+  TCP_LISTEN,
+  TCP_SYN_SENT,
+} from './uapi/constants.js';
+import {
+  FILE_SHUT_RD,
+  FILE_SHUT_WR,
+  fileAccept,
+  fileInq,
+  fileKind,
+  fileOutq,
+  fileQuiesce,
+  fileTakeError,
+  fileTakenDue,
+} from './uapi/file-ops.js';
+import {
+  OP_ACCEPTED,
+  OP_BIND,
+  OP_CLOSE,
+  OP_CONNECT,
+  OP_EPOLL_CREATE,
+  OP_EVENTFD,
+  OP_GETSOCKOPT,
+  OP_LISTEN,
+  OP_SETSOCKOPT,
+  OP_SHUTDOWN,
+  OP_SOCKET,
+} from './uapi/layout.js';
+import type { ThreadPort } from './uapi/thread-port.js';
+
+export type { EpollEvent, PollFd, Sockaddr, SockaddrArgument, Sys } from './sys-table.js';
+
+const SOCK_TYPE_MASK = 0xf;
+const SOCK_FLAGS: number = SOCK_NONBLOCK | SOCK_CLOEXEC;
+const EFD_FLAGS: number = EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC;
+
+/** The system calls of the thread that has `port`. Make one table a thread. */
+export function createSys(port: ThreadPort): Sys {
+  const context = new SysContext(port);
+  return {
+    ...createSysIo(context),
+    socket: (domain, type, protocol) => socket(context, domain, type, protocol),
+    bind(fd, address) {
+      const status = mustBeTcp(context, fd) || context.parseAddress(address);
+      return status || port.call(OP_BIND, fd, context.address, context.portNumber);
+    },
+    listen: (fd, backlog) => mustBeTcp(context, fd) || port.call(OP_LISTEN, fd, backlog),
+    accept4: (fd, flags, out) => accept4(context, fd, flags, out),
+    connect: (fd, address) => connect(context, fd, address),
+    setsockopt: (fd, level, name, value, value2 = 0) =>
+      mustBeTcp(context, fd) || port.call(OP_SETSOCKOPT, fd, level, name, value, value2),
+    getsockopt: (fd, level, name, out) => getsockopt(context, fd, level, name, out),
+    getsockname(fd, out) {
+      const status = mustBeTcp(context, fd);
+      if (status === 0) fillFrom(context, fd, out, BLOCK_LADDR, BLOCK_LPORT);
+      return status;
+    },
+    getpeername: (fd, out) => getpeername(context, fd, out),
+    shutdown: (fd, how) => shutdown(context, fd, how),
+    close: (fd) => close(context, fd),
+    epoll_create1(flags) {
+      if ((flags & ~EPOLL_CLOEXEC) !== 0) return -EINVAL;
+      const fd = port.call(OP_EPOLL_CREATE, 0);
+      if (fd < 0) return fd;
+      const index = port.ctl[context.mem.blockAt(fd) + BLOCK_HASH]!;
+      context.epolls.set(fd, new Epoll(port, index));
+      return fd;
+    },
+    epoll_ctl(epfd, op, fd, event) {
+      const epoll = context.epolls.get(epfd);
+      if (epoll === undefined) return notAnEpoll(context, epfd);
+      return epfd === fd ? -EINVAL : epoll.ctl(op, fd, event);
+    },
+    epoll_wait(epfd, events, maxevents, timeoutMs) {
+      const epoll = context.epolls.get(epfd);
+      if (epoll === undefined) return notAnEpoll(context, epfd);
+      return epoll.wait(events, maxevents, timeoutMs);
+    },
+    poll: (fds, timeoutMs) => context.blocking.poll(fds, timeoutMs),
+    fcntl: (fd, cmd, arg = 0) => fcntl(context, fd, cmd, arg),
+    ioctl: (fd, request, out) => ioctl(context, fd, request, out),
+    eventfd(initval, flags) {
+      if ((flags & ~EFD_FLAGS) !== 0) return -EINVAL;
+      return port.call(OP_EVENTFD, 0, initval | 0, flags);
+    },
+  };
+}
+
+/** 0, -EBADF or -ENOTSOCK. */
+function mustBeTcp(context: SysContext, fd: number): number {
+  const kind = fileKind(context.mem, fd);
+  if (kind < 0) return kind;
+  return kind === KIND_TCP ? 0 : -ENOTSOCK;
+}
+
+/** Not one of this thread's instances: closed, no epoll instance at all, or another thread's. */
+function notAnEpoll(context: SysContext, fd: number): number {
+  return fileKind(context.mem, fd) < 0 ? -EBADF : -EINVAL;
+}
+
+/** Linux: __sys_socket, inet_create. */
+function socket(context: SysContext, domain: number, type: number, protocol: number): number {
+  const flags = type & ~SOCK_TYPE_MASK;
+  if ((flags & ~SOCK_FLAGS) !== 0) return -EINVAL;
+  if (domain !== AF_INET) return -EAFNOSUPPORT;
+  const kind = type & SOCK_TYPE_MASK;
+  if (kind === SOCK_DGRAM || kind === SOCK_RAW) return -EPROTONOSUPPORT;
+  if (kind !== SOCK_STREAM) return -ESOCKTNOSUPPORT;
+  if (protocol !== IPPROTO_IP && protocol !== IPPROTO_TCP) return -EPROTONOSUPPORT;
+  const uid = process.getuid?.() ?? 0;
+  const fd = context.port.call(OP_SOCKET, 0, uid);
+  if (fd >= 0 && (flags & SOCK_NONBLOCK) !== 0) setNonblocking(context, fd, true);
+  return fd;
+}
+
+/** Linux: inet_csk_accept behind __sys_accept4. */
+function accept4(context: SysContext, fd: number, flags: number, out?: Sockaddr): number {
+  if ((flags & ~SOCK_FLAGS) !== 0) return -EINVAL;
+  const { mem, port } = context;
+  for (;;) {
+    const child = fileAccept(mem, fd, port.holder, flags & SOCK_NONBLOCK);
+    if (child >= 0) {
+      if (fileTakenDue(mem, fd)) port.post(OP_ACCEPTED, fd);
+      if (out !== undefined) fillFrom(context, child, out, BLOCK_RADDR, BLOCK_RPORT);
+      return child;
+    }
+    if (child !== -EAGAIN) return child;
+    if (!port.alive) return -EIO;
+    if (context.isNonblocking(fd)) return child;
+    const status = context.blocking.wait(fd, EPOLLIN);
+    if (status < 0) return status;
+  }
+}
+
+/** Linux: __inet_stream_connect. */
+function connect(context: SysContext, fd: number, address: SockaddrArgument): number {
+  const status = mustBeTcp(context, fd) || context.parseAddress(address);
+  if (status < 0) return status;
+  const { port } = context;
+  const result = port.call(OP_CONNECT, fd, context.address, context.portNumber);
+  if (result !== -EINPROGRESS || context.isNonblocking(fd)) return result;
+  const ready = context.blocking.wait(fd, EPOLLOUT);
+  if (ready < 0) return ready;
+  return 0 - fileTakeError(context.mem, context.mem.blockAt(fd));
+}
+
+function getsockopt(
+  context: SysContext,
+  fd: number,
+  level: number,
+  name: number,
+  out?: Int32Array,
+): number {
+  const status = mustBeTcp(context, fd);
+  if (status < 0) return status;
+  const { port } = context;
+  const local = level === SOL_SOCKET ? socketFact(context, fd, name) : -1;
+  if (local >= 0) {
+    if (out === undefined) return local;
+    if (out.length === 0) return -EINVAL;
+    out[0] = local;
+    return 1;
+  }
+  const words = port.call(OP_GETSOCKOPT, fd, level, name);
+  if (words <= 0) return words;
+  if (out === undefined) return port.ctl[port.outAt]!;
+  const count = Math.min(words, out.length);
+  for (let i = 0; i < count; i++) out[i] = port.ctl[port.outAt + i]!;
+  return count;
+}
+
+/** Options of SOL_SOCKET that can be read off the block; -1 = ask the stack. */
+function socketFact(context: SysContext, fd: number, name: number): number {
+  const at = context.mem.blockAt(fd);
+  switch (name) {
+    case SO_ERROR:
+      return fileTakeError(context.mem, at);
+    case SO_TYPE:
+      return SOCK_STREAM;
+    case SO_DOMAIN:
+      return AF_INET;
+    case SO_PROTOCOL:
+      return IPPROTO_TCP;
+    case SO_ACCEPTCONN:
+      return context.mem.ctl[at + BLOCK_STATE] === TCP_LISTEN ? 1 : 0;
+    default:
+      return -1;
+  }
+}
+
+function fillFrom(
+  context: SysContext,
+  fd: number,
+  out: Sockaddr,
+  address: number,
+  port: number,
+): void {
+  const at = context.mem.blockAt(fd);
+  fillSockaddr(out, context.mem.ctl[at + address]!, context.mem.ctl[at + port]!);
+}
+
+/** Linux: inet_getname with peer. */
+function getpeername(context: SysContext, fd: number, out: Sockaddr): number {
+  const status = mustBeTcp(context, fd);
+  if (status < 0) return status;
+  const at = context.mem.blockAt(fd);
+  const state = Atomics.load(context.mem.ctl, at + BLOCK_STATE);
+  const connected = state !== TCP_CLOSE && state !== TCP_SYN_SENT && state !== TCP_LISTEN;
+  if (!connected || context.mem.ctl[at + BLOCK_RPORT] === 0) return -ENOTCONN;
+  fillFrom(context, fd, out, BLOCK_RADDR, BLOCK_RPORT);
+  return 0;
+}
+
+/**
+ * Linux: inet_shutdown. On a connection it cannot fail, so the result is not waited for: flags in
+ * the block have this and other threads see it at once.
+ */
+function shutdown(context: SysContext, fd: number, how: number): number {
+  const status = mustBeTcp(context, fd);
+  if (status < 0) return status;
+  if (!(how >= 0 && how <= SHUT_RDWR)) return -EINVAL;
+  const { mem, port } = context;
+  const at = mem.blockAt(fd);
+  const state = Atomics.load(mem.ctl, at + BLOCK_STATE);
+  if (state === TCP_CLOSE || state === TCP_LISTEN || state === TCP_SYN_SENT) {
+    return port.call(OP_SHUTDOWN, fd, how);
+  }
+  const bits = ((how + 1) & 1 ? FILE_SHUT_RD : 0) | ((how + 1) & 2 ? FILE_SHUT_WR : 0);
+  Atomics.or(mem.ctl, at + BLOCK_FLAGS, bits);
+  fileQuiesce(mem, fd, port.holder);
+  return port.post(OP_SHUTDOWN, fd, how) ? 0 : -EIO;
+}
+
+/**
+ * Linux: filp_close. The first of several threads that close the same file wins; the others get
+ * -EBADF.
+ */
+function close(context: SysContext, fd: number): number {
+  const { mem, port } = context;
+  const kind = fileKind(mem, fd);
+  if (kind < 0) return kind;
+  const flags = Atomics.or(mem.ctl, mem.blockAt(fd) + BLOCK_FLAGS, FILE_CLOSING);
+  if ((flags & FILE_CLOSING) !== 0) return -EBADF;
+  for (const epoll of context.epolls.values()) epoll.forget(fd);
+  context.blocking.forget(fd);
+  if (kind === KIND_EPOLL) context.epolls.delete(fd);
+  else if (kind === KIND_TCP) fileQuiesce(mem, fd, port.holder);
+  return port.post(OP_CLOSE, fd) ? 0 : -EIO;
+}
+
+function setNonblocking(context: SysContext, fd: number, on: boolean): void {
+  const word = context.mem.blockAt(fd) + BLOCK_FLAGS;
+  if (on) Atomics.or(context.mem.ctl, word, O_NONBLOCK);
+  else Atomics.and(context.mem.ctl, word, ~O_NONBLOCK);
+}
+
+function fcntl(context: SysContext, fd: number, cmd: number, arg: number): number {
+  const { mem, port } = context;
+  const kind = fileKind(mem, fd);
+  if (kind < 0) return kind;
+  const at = mem.blockAt(fd);
+  switch (cmd) {
+    case F_GETFL:
+      return O_RDWR | (Atomics.load(mem.ctl, at + BLOCK_FLAGS) & O_NONBLOCK);
+    case F_SETFL:
+      setNonblocking(context, fd, (arg & O_NONBLOCK) !== 0);
+      return 0;
+    case F_GETFD:
+    case F_SETFD:
+      return 0;
+    case F_GETOWN:
+      return Atomics.load(mem.ctl, at + BLOCK_OWNER);
+    case F_SETOWN:
+      Atomics.store(mem.ctl, at + BLOCK_OWNER, port.holder);
+      return 0;
+    default:
+      return -EINVAL;
+  }
+}
+
+function ioctl(context: SysContext, fd: number, request: number, out: Int32Array): number {
+  const kind = fileKind(context.mem, fd);
+  if (kind < 0) return kind;
+  if (request === FIONBIO) {
+    setNonblocking(context, fd, out[0] !== 0);
+    return 0;
+  }
+  if (kind !== KIND_TCP || (request !== FIONREAD && request !== SIOCOUTQ)) return -ENOTTY;
+  const count = request === FIONREAD ? fileInq(context.mem, fd) : fileOutq(context.mem, fd);
+  if (count < 0) return count;
+  out[0] = count;
+  return 0;
+}

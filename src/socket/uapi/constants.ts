@@ -1,0 +1,162 @@
+/**
+ * The numbers of Linux's socket interface, with Linux's names and values (x86-64 and arm64 agree).
+ * Only what this stack gives a meaning to, and what a program may pass expecting to be told that it
+ * is not supported. Kernel: include/uapi/{linux/in.h, linux/tcp.h, linux/eventpoll.h,
+ * asm-generic/socket.h, asm-generic/fcntl.h, asm-generic/poll.h, asm-generic/ioctls.h},
+ * include/linux/{net,socket}.h. Owns no code.
+ */
+
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+/** Bits of socket()'s type and accept4()'s flags. */
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+
+export const IPPROTO_IP = 0;
+export const IPPROTO_ICMP = 1;
+export const IPPROTO_TCP = 6;
+export const IPPROTO_UDP = 17;
+
+export const SHUT_RD = 0;
+export const SHUT_WR = 1;
+export const SHUT_RDWR = 2;
+
+/** Levels and names of setsockopt/getsockopt. */
+export const SOL_IP = 0;
+export const SOL_SOCKET = 1;
+export const SOL_TCP = 6;
+export const SO_DEBUG = 1;
+export const SO_REUSEADDR = 2;
+export const SO_TYPE = 3;
+export const SO_ERROR = 4;
+export const SO_DONTROUTE = 5;
+export const SO_BROADCAST = 6;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_KEEPALIVE = 9;
+export const SO_OOBINLINE = 10;
+export const SO_PRIORITY = 12;
+export const SO_LINGER = 13;
+export const SO_REUSEPORT = 15;
+export const SO_RCVLOWAT = 18;
+export const SO_SNDLOWAT = 19;
+export const SO_RCVTIMEO = 20;
+export const SO_SNDTIMEO = 21;
+export const SO_BINDTODEVICE = 25;
+export const SO_ATTACH_FILTER = 26;
+export const SO_DETACH_FILTER = 27;
+export const SO_ACCEPTCONN = 30;
+export const SO_MARK = 36;
+export const SO_PROTOCOL = 38;
+export const SO_DOMAIN = 39;
+export const SO_BUSY_POLL = 46;
+export const SO_INCOMING_CPU = 49;
+export const SO_ATTACH_BPF = 50;
+export const SO_ATTACH_REUSEPORT_CBPF = 51;
+export const SO_ATTACH_REUSEPORT_EBPF = 52;
+export const SO_INCOMING_NAPI_ID = 56;
+export const SO_COOKIE = 57;
+export const SO_DETACH_REUSEPORT_BPF = 68;
+
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_BIND_ADDRESS_NO_PORT = 24;
+
+export const TCP_NODELAY = 1;
+export const TCP_MAXSEG = 2;
+export const TCP_CORK = 3;
+export const TCP_KEEPIDLE = 4;
+export const TCP_KEEPINTVL = 5;
+export const TCP_KEEPCNT = 6;
+export const TCP_SYNCNT = 7;
+export const TCP_LINGER2 = 8;
+export const TCP_DEFER_ACCEPT = 9;
+export const TCP_WINDOW_CLAMP = 10;
+export const TCP_INFO = 11;
+export const TCP_QUICKACK = 12;
+export const TCP_CONGESTION = 13;
+export const TCP_USER_TIMEOUT = 18;
+export const TCP_FASTOPEN = 23;
+export const TCP_NOTSENT_LOWAT = 25;
+
+/** Flags of send and receive calls. */
+export const MSG_OOB = 0x1;
+export const MSG_PEEK = 0x2;
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_WAITALL = 0x100;
+export const MSG_NOSIGNAL = 0x4000;
+export const MSG_MORE = 0x8000;
+
+/** Readiness bits; poll() and epoll share their values. */
+export const EPOLLIN = 0x1;
+export const EPOLLPRI = 0x2;
+export const EPOLLOUT = 0x4;
+export const EPOLLERR = 0x8;
+export const EPOLLHUP = 0x10;
+export const EPOLLRDNORM = 0x40;
+export const EPOLLRDBAND = 0x80;
+export const EPOLLWRNORM = 0x100;
+export const EPOLLWRBAND = 0x200;
+export const EPOLLRDHUP = 0x2000;
+/** Modes of an epoll interest. */
+export const EPOLLEXCLUSIVE = 0x10000000;
+export const EPOLLWAKEUP = 0x20000000;
+export const EPOLLONESHOT = 0x40000000;
+/** Bit 31, as an int32: masks are kept as int32 bit patterns. */
+export const EPOLLET: number = 0x80000000 | 0;
+
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+export const EPOLL_CLOEXEC = 0o2000000;
+
+export const POLLIN = 0x1;
+export const POLLPRI = 0x2;
+export const POLLOUT = 0x4;
+export const POLLERR = 0x8;
+export const POLLHUP = 0x10;
+export const POLLNVAL = 0x20;
+export const POLLRDNORM = 0x40;
+export const POLLWRNORM = 0x100;
+export const POLLRDHUP = 0x2000;
+
+export const F_GETFD = 1;
+export const F_SETFD = 2;
+export const F_GETFL = 3;
+export const F_SETFL = 4;
+export const F_SETOWN = 8;
+export const F_GETOWN = 9;
+export const FD_CLOEXEC = 1;
+
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
+
+export const EFD_SEMAPHORE = 1;
+export const EFD_NONBLOCK = 0o4000;
+export const EFD_CLOEXEC = 0o2000000;
+
+/** ioctl requests: bytes waiting to be read; bytes not yet acknowledged by the peer. */
+export const FIONREAD = 0x541b;
+export const SIOCINQ = 0x541b;
+export const SIOCOUTQ = 0x5411;
+export const FIONBIO = 0x5421;
+
+/** TCP states, include/net/tcp_states.h. */
+export const TCP_ESTABLISHED = 1;
+export const TCP_SYN_SENT = 2;
+export const TCP_SYN_RECV = 3;
+export const TCP_FIN_WAIT1 = 4;
+export const TCP_FIN_WAIT2 = 5;
+export const TCP_TIME_WAIT = 6;
+export const TCP_CLOSE = 7;
+export const TCP_CLOSE_WAIT = 8;
+export const TCP_LAST_ACK = 9;
+export const TCP_LISTEN = 10;
+export const TCP_CLOSING = 11;

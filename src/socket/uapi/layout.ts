@@ -1,0 +1,184 @@
+/**
+ * The map of `ctl`, the control words that all threads of one stack share:
+ *
+ *     globals | thread regions | epoll regions | counters (Float64) | socket blocks
+ *
+ * Everything follows from the number of descriptors, which is itself a global, so that a thread
+ * needs nothing but the SharedArrayBuffer to find its way. Regions are touched only when used: the
+ * operating system gives memory to what is touched, so the size of the whole is address space, not
+ * memory. Words are int32, each with one writer or atomic. Owns no behaviour: thread-port.ts and
+ * stack/syscalls.ts are the two ends of a command ring, epoll.ts and stack/interests.ts of a ready
+ * ring.
+ */
+import { BLOCK_WORDS } from '../../net/sockmem.js';
+
+/** Descriptors by default, threads and epoll instances at most. */
+export const MAX_FDS_DEFAULT = 131072;
+export const MAX_THREADS = 130;
+export const MAX_EPOLLS = 200;
+/** Room for counters, Float64 each. */
+export const MIB_SLOTS = 512;
+
+/** Globals: what this is ("TUN" and a version), and how many descriptors it has. */
+export const G_MAGIC = 0;
+export const G_MAX_FDS = 1;
+/** STACK_*: how the stack thread is. */
+export const G_STATE = 2;
+/** 1 = the main thread wants the stack thread to end. */
+export const G_STOP = 3;
+/** 1 = the stack thread sleeps, or is about to: whoever posts a command must wake it. */
+export const G_STACK_SLEEPING = 4;
+/** In-memory doorbell of the stack thread (tests, no koffi). */
+export const G_STACK_WAKE = 5;
+/** eventfd that wakes the stack thread, -1 = none. */
+export const G_WAKE_FD = 6;
+/** Turns of the pump, so that a waiter can tell a busy stack thread from a dead one. */
+export const G_TURNS = 7;
+/** Address of the payload arena, low and high half, and its size in pages of 4096 bytes. */
+export const G_ARENA_LO = 8;
+export const G_ARENA_HI = 9;
+export const G_ARENA_PAGES = 10;
+/** Kernel profile in hundredths: 500 or 618. */
+export const G_PROFILE = 11;
+/** Secrets of the flow hash, so that others can compute what lookup computes. */
+export const G_EHASH_SECRET = 12;
+export const G_HASH_MIX = 13;
+/** One more than the highest thread number in use. */
+export const G_THREADS = 14;
+/** Why the stack thread died: bytes of UTF-8, and where they are. */
+export const G_TEXT_BYTES = 15;
+export const G_TEXT = 64;
+export const G_TEXT_MAX_BYTES = 4096;
+const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;
+
+export const MAGIC = 0x54554e01;
+
+/** Values of G_STATE. */
+export const STACK_STARTING = 0;
+export const STACK_RUNNING = 1;
+export const STACK_STOPPED = 2;
+export const STACK_DEAD = 3;
+
+/**
+ * Thread region. Words written by different sides are kept 64 bytes apart. Doorbell: incremented,
+ * then notified.
+ */
+export const T_WAKE = 0;
+/** 0 = awake, else 1 + index of the epoll instance in which the thread sleeps. */
+export const T_SLEEPING = 1;
+/** THREAD_*. */
+export const T_STATE = 2;
+/** 1 = the thread waits for room in its command ring, on T_CMD_HEAD. */
+export const T_CMD_WAITING = 3;
+/** Command ring: head moved by the stack thread, tail by the thread; cursors count commands. */
+export const T_CMD_HEAD = 16;
+export const T_CMD_TAIL = 32;
+/** Completion: ticket of the last synchronous command that is done, its result, words of output. */
+export const T_DONE = 48;
+export const T_RESULT = 49;
+export const T_OUT = 64;
+export const T_OUT_WORDS = 64;
+export const T_COMMANDS = 128;
+export const COMMAND_SLOTS = 4096;
+export const COMMAND_WORDS = 8;
+const THREAD_WORDS: number = T_COMMANDS + COMMAND_SLOTS * COMMAND_WORDS;
+
+/** Values of T_STATE. */
+export const THREAD_FREE = 0;
+export const THREAD_LIVE = 1;
+
+/** Words of a command. */
+export const C_OP = 0;
+export const C_FD = 1;
+export const C_A = 2;
+export const C_B = 3;
+export const C_C = 4;
+export const C_D = 5;
+/** 0 = nobody waits for the result. */
+export const C_TICKET = 6;
+/**
+ * BLOCK_GEN of the descriptor when the command was given: a command for an earlier file of that
+ * number is ignored.
+ */
+export const C_GEN = 7;
+
+/** Commands. Those marked ° wait for their result. */
+export const OP_SOCKET = 1; // ° a = uid
+export const OP_BIND = 2; // ° a = address, b = port
+export const OP_LISTEN = 3; // ° a = backlog
+export const OP_CONNECT = 4; // ° a = address, b = port
+export const OP_SHUTDOWN = 5; // (°) a = how
+export const OP_CLOSE = 6;
+export const OP_SETSOCKOPT = 7; // ° a = level, b = name, c = value, d = value2
+export const OP_GETSOCKOPT = 8; // ° a = level, b = name; words to T_OUT
+export const OP_ATTACH_SEND = 9; // °
+export const OP_PUBLISHED = 10;
+export const OP_CONSUMED = 11;
+export const OP_ACCEPTED = 12;
+export const OP_EPOLL_CREATE = 13; // °
+export const OP_EPOLL_CTL = 14; // a = epoll | ctl << 16, b = events, c = stamp, d = seen
+export const OP_EVENTFD = 15; // ° a = initval, b = flags
+export const OP_NOTICE = 16; // an eventfd was read or written
+export const OP_THREAD_GONE = 17; // ° a = thread
+
+/**
+ * Epoll region: owner thread + 1 (0 = free), ready ring (head moved by the thread, tail by the
+ * stack).
+ */
+export const E_OWNER = 0;
+export const E_HEAD = 16;
+export const E_TAIL = 32;
+const EPOLL_HEADER_WORDS = 48;
+
+/** Where everything is, in words of `ctl`. */
+export interface CtlLayout {
+  readonly maxFds: number;
+  /**
+   * Slots of a ready ring: a power of two that holds every descriptor, so that it cannot overflow.
+   */
+  readonly readySlots: number;
+  readonly threadsAt: number;
+  readonly epollsAt: number;
+  readonly epollWords: number;
+  /** Even, so that the counters are 8-byte aligned. */
+  readonly mibAt: number;
+  readonly blocksAt: number;
+  readonly words: number;
+}
+
+/** @param maxFds descriptors, at least 64 */
+export function ctlLayout(maxFds: number): CtlLayout {
+  const readySlots = 2 ** Math.ceil(Math.log2(Math.max(64, maxFds)));
+  const threadsAt = GLOBAL_WORDS;
+  const epollsAt = threadsAt + MAX_THREADS * THREAD_WORDS;
+  const epollWords = EPOLL_HEADER_WORDS + readySlots / 32 + readySlots;
+  const mibAt = (epollsAt + MAX_EPOLLS * epollWords + 1) & ~1;
+  const blocksAt = mibAt + MIB_SLOTS * 2;
+  const words = blocksAt + maxFds * BLOCK_WORDS;
+  return { maxFds, readySlots, threadsAt, epollsAt, epollWords, mibAt, blocksAt, words };
+}
+
+/** First word of thread `thread`'s region. */
+export function threadAt(layout: CtlLayout, thread: number): number {
+  return layout.threadsAt + thread * THREAD_WORDS;
+}
+
+/** First word of epoll instance `epoll`'s region. */
+export function epollAt(layout: CtlLayout, epoll: number): number {
+  return layout.epollsAt + epoll * layout.epollWords;
+}
+
+/** First word of the queued flags (a bit per descriptor) of the epoll region at `at`. */
+export function queuedAt(at: number): number {
+  return at + EPOLL_HEADER_WORDS;
+}
+
+/** First slot of the ready ring of the epoll region at `at`. */
+export function readyAt(layout: CtlLayout, at: number): number {
+  return at + EPOLL_HEADER_WORDS + layout.readySlots / 32;
+}
+
+/** First word of the command with cursor `cursor` in the thread region at `at`. */
+export function commandAt(at: number, cursor: number): number {
+  return at + T_COMMANDS + (cursor & (COMMAND_SLOTS - 1)) * COMMAND_WORDS;
+}

@@ -1,0 +1,275 @@
+/**
+ * One application thread's end of the line to the stack thread: it posts commands, waits for
+ * results, sleeps on the thread's doorbell and wakes the stack when that sleeps. A thread has
+ * exactly one port. What the commands mean is stack/syscalls.ts's business, what a program sees of
+ * them is sys.ts's.
+ */
+import { EIO } from '../../net/errno.js';
+import { BLOCK_GEN, BLOCK_HASH, type SocketMemory } from '../../net/sockmem.js';
+import {
+  C_A,
+  C_B,
+  C_C,
+  C_D,
+  C_FD,
+  C_GEN,
+  C_OP,
+  C_TICKET,
+  COMMAND_SLOTS,
+  type CtlLayout,
+  commandAt,
+  E_HEAD,
+  E_TAIL,
+  epollAt,
+  G_STACK_SLEEPING,
+  G_STATE,
+  G_TURNS,
+  queuedAt,
+  readyAt,
+  STACK_RUNNING,
+  STACK_STARTING,
+  T_CMD_HEAD,
+  T_CMD_TAIL,
+  T_CMD_WAITING,
+  T_DONE,
+  T_OUT,
+  T_RESULT,
+  T_SLEEPING,
+  T_WAKE,
+  threadAt,
+} from './layout.js';
+import { causeOfDeath, type SharedMemory } from './shared.js';
+
+/** T_SLEEPING of a thread whose event loop sleeps: any of its epoll instances may wake it. */
+export const SLEEPING_EVENT_LOOP = -1;
+
+/**
+ * Looks at a completion before the thread sleeps for it: a stack that is awake answers within
+ * microseconds.
+ */
+const COMPLETION_SPINS = 500;
+/** A stack thread that makes no turn for this many seconds is taken for dead. */
+const STALL_SECONDS_MAX = 10;
+/**
+ * How long a thread with a full command ring sleeps before it looks again whether the stack lives,
+ * ms.
+ */
+const ROOM_WAIT_MS = 50;
+
+/** Atomics.waitAsync (ES2024), which the ES2023 library does not declare. */
+interface WaitAsync {
+  waitAsync(
+    ctl: Int32Array,
+    index: number,
+    value: number,
+  ): { async: false; value: 'not-equal' | 'timed-out' } | { async: true; value: Promise<string> };
+}
+const { waitAsync } = Atomics as unknown as WaitAsync;
+
+export class ThreadPort {
+  readonly ctl: Int32Array;
+  readonly layout: CtlLayout;
+  readonly mem: SocketMemory;
+  /** Thread number, and the value with which this thread holds locks and owns files. */
+  readonly number: number;
+  readonly holder: number;
+  /** First word of a synchronous command's output, valid until the next one. */
+  readonly outAt: number;
+
+  private readonly at: number;
+  private readonly wakeStack: () => void;
+  private ticket = 0;
+  private seen = 0;
+
+  /**
+   * @param shared this thread's view of the memory
+   * @param number a thread number got from reserveThread
+   * @param wakeStack ends the stack thread's sleep; called only when it sleeps
+   */
+  constructor(shared: SharedMemory, number: number, wakeStack: () => void) {
+    this.ctl = shared.ctl;
+    this.layout = shared.layout;
+    this.mem = shared.mem;
+    this.number = number;
+    this.holder = number + 1;
+    this.at = threadAt(shared.layout, number);
+    this.outAt = this.at + T_OUT;
+    this.wakeStack = wakeStack;
+    this.ticket = this.ctl[this.at + T_DONE]!;
+  }
+
+  /** False once the stack thread has ended, in order or not; `failure` has the reason. */
+  get alive(): boolean {
+    const state = Atomics.load(this.ctl, G_STATE);
+    return state === STACK_RUNNING || state === STACK_STARTING;
+  }
+
+  /** Why the stack cannot be used any more, or null while it can. */
+  get failure(): string | null {
+    return causeOfDeath(this.ctl);
+  }
+
+  /** Sends a command nobody waits for. False = the stack is dead. */
+  post(op: number, fd: number, a = 0, b = 0, c = 0, d = 0): boolean {
+    return this.send(op, fd, a, b, c, d, 0);
+  }
+
+  /**
+   * Sends a command and waits for its result: a value ≥ 0 or -errno; -EIO when the stack is dead.
+   */
+  call(op: number, fd: number, a = 0, b = 0, c = 0, d = 0): number {
+    const ticket = (this.ticket + 1) | 0 || 1;
+    this.ticket = ticket;
+    if (!this.send(op, fd, a, b, c, d, ticket)) return -EIO;
+    return this.complete(ticket);
+  }
+
+  private send(
+    op: number,
+    fd: number,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    ticket: number,
+  ): boolean {
+    const { ctl, at } = this;
+    if (!this.alive) return false;
+    const tail = ctl[at + T_CMD_TAIL]!;
+    if (!this.hasRoom(tail) && !this.waitForRoom(tail)) return false;
+    const slot = commandAt(at, tail);
+    ctl[slot + C_OP] = op;
+    ctl[slot + C_FD] = fd;
+    ctl[slot + C_A] = a;
+    ctl[slot + C_B] = b;
+    ctl[slot + C_C] = c;
+    ctl[slot + C_D] = d;
+    ctl[slot + C_TICKET] = ticket;
+    ctl[slot + C_GEN] = fd > 0 && fd < this.mem.maxFds ? this.genOf(fd) : 0;
+    Atomics.store(ctl, at + T_CMD_TAIL, (tail + 1) | 0);
+    this.ringStack();
+    return true;
+  }
+
+  private genOf(fd: number): number {
+    return this.ctl[this.mem.blockAt(fd) + BLOCK_GEN]!;
+  }
+
+  private hasRoom(tail: number): boolean {
+    return ((tail - Atomics.load(this.ctl, this.at + T_CMD_HEAD)) | 0) < COMMAND_SLOTS;
+  }
+
+  /** The stack drains all rings in every turn: there is room soon, unless it is dead (false). */
+  private waitForRoom(tail: number): boolean {
+    const { ctl, at } = this;
+    for (;;) {
+      this.ringStack();
+      Atomics.store(ctl, at + T_CMD_WAITING, 1);
+      const head = Atomics.load(ctl, at + T_CMD_HEAD);
+      if (((tail - head) | 0) < COMMAND_SLOTS) return true;
+      if (!this.alive) return false;
+      Atomics.wait(ctl, at + T_CMD_HEAD, head, ROOM_WAIT_MS);
+    }
+  }
+
+  /** Wakes the stack thread if it sleeps or is about to. */
+  private ringStack(): void {
+    const { ctl } = this;
+    if (Atomics.load(ctl, G_STACK_SLEEPING) === 0) return;
+    if (Atomics.compareExchange(ctl, G_STACK_SLEEPING, 1, 0) === 1) this.wakeStack();
+  }
+
+  private complete(ticket: number): number {
+    const { ctl } = this;
+    const done = this.at + T_DONE;
+    for (let i = 0; i < COMPLETION_SPINS; i++) {
+      if (Atomics.load(ctl, done) === ticket) return ctl[this.at + T_RESULT]!;
+    }
+    let stalledSeconds = 0;
+    for (;;) {
+      const seen = Atomics.load(ctl, done);
+      if (seen === ticket) return ctl[this.at + T_RESULT]!;
+      if (!this.alive || stalledSeconds >= STALL_SECONDS_MAX) return -EIO;
+      const turns = Atomics.load(ctl, G_TURNS);
+      const result = Atomics.wait(ctl, done, seen, 1000);
+      const stalled = result === 'timed-out' && Atomics.load(ctl, G_TURNS) === turns;
+      stalledSeconds = stalled ? stalledSeconds + 1 : 0;
+    }
+  }
+
+  /** True when the ready ring of epoll instance `epoll` is empty. */
+  readyEmpty(epoll: number): boolean {
+    const at = epollAt(this.layout, epoll);
+    return Atomics.load(this.ctl, at + E_HEAD) === Atomics.load(this.ctl, at + E_TAIL);
+  }
+
+  /**
+   * Takes the oldest descriptor off the ready ring of `epoll`, -1 = none. Its queued flag is
+   * cleared before this returns: whatever happens to the descriptor from then on queues it again,
+   * so poll it afterwards.
+   */
+  popReady(epoll: number): number {
+    const { ctl, layout } = this;
+    const at = epollAt(layout, epoll);
+    const head = Atomics.load(ctl, at + E_HEAD);
+    if (head === Atomics.load(ctl, at + E_TAIL)) return -1;
+    const fd = ctl[readyAt(layout, at) + (head & (layout.readySlots - 1))]!;
+    // The slot is given back before the flag, so that flags set never outnumber free slots.
+    Atomics.store(ctl, at + E_HEAD, (head + 1) | 0);
+    Atomics.and(ctl, queuedAt(at) + (fd >>> 5), ~(1 << (fd & 31)));
+    return fd;
+  }
+
+  /**
+   * Sleeps until the doorbell rings, for `timeoutMs` at most (Infinity allowed), unless the ready
+   * ring of `epoll` has something already. May return early.
+   */
+  sleep(epoll: number, timeoutMs: number): void {
+    const { ctl, at } = this;
+    const seen = Atomics.load(ctl, at + T_WAKE);
+    const before = Atomics.exchange(ctl, at + T_SLEEPING, epoll + 1);
+    if (this.readyEmpty(epoll) && this.alive) Atomics.wait(ctl, at + T_WAKE, seen, timeoutMs);
+    Atomics.store(ctl, at + T_SLEEPING, before);
+    // The event loop of this thread was asleep around us and may have missed its ring: have it look
+    // again.
+    if (before !== 0) this.ringSelf();
+  }
+
+  /** Ends this thread's own `ring` promise, as if something had become ready. */
+  ringSelf(): void {
+    Atomics.add(this.ctl, this.at + T_WAKE, 1);
+    Atomics.notify(this.ctl, this.at + T_WAKE);
+  }
+
+  /**
+   * For event loops: "ring me from now on". Look at the epoll instances once more after this.
+   * @param epfd the instance that the loop lives on; without it the thread counts as asleep in all
+   *   of its instances, which matters to EPOLLEXCLUSIVE only
+   */
+  arm(epfd = -1): void {
+    const { ctl, at } = this;
+    const where = epfd < 0 ? SLEEPING_EVENT_LOOP : ctl[this.mem.blockAt(epfd) + BLOCK_HASH]! + 1;
+    this.seen = Atomics.load(ctl, at + T_WAKE);
+    Atomics.store(ctl, at + T_SLEEPING, where);
+  }
+
+  /** For event loops: "I am awake", nobody needs to ring. */
+  disarm(): void {
+    Atomics.store(this.ctl, this.at + T_SLEEPING, 0);
+  }
+
+  /**
+   * After `arm`: a promise of the next ring, or null when it has rung already. It has no time-out
+   * (those leak until they fire) and does not keep the process alive. Wait for one before asking
+   * for the next.
+   */
+  ring(): Promise<unknown> | null {
+    const result = waitAsync(this.ctl, this.at + T_WAKE, this.seen);
+    return result.async ? result.value : null;
+  }
+
+  /** True once the stack is gone: no call will be answered any more. */
+  dead(): boolean {
+    return !this.alive;
+  }
+}

@@ -1,12 +1,16 @@
 /**
- * The calls of a stack (RFC 9293 3.10.1-6 and Linux's socket calls), by file descriptor. Every call returns a value ≥ 0
- * or a negated errno and never throws because of what a user passed. Payload does not pass through here: an application
- * copies into and out of the rings of `mem` itself and then says `published` or `consumed`.
+ * The calls of a stack (RFC 9293 3.10.1-6 and Linux's socket calls), by file descriptor. Every call
+ * returns a value ≥ 0 or a negated errno and never throws because of what a user passed. Payload
+ * does not pass through here: an application copies into and out of the rings of `mem` itself and
+ * then says `published` or `consumed`.
  */
 import type { NetNs } from '../net/netns.js';
 import type { SocketMemory } from '../net/sockmem.js';
 
-/** Told by the stack when a descriptor may have become ready (Linux: sk_data_ready, sk_write_space, sk_state_change). */
+/**
+ * Told by the stack when a descriptor may have become ready (Linux: sk_data_ready, sk_write_space,
+ * sk_state_change).
+ */
 export interface SocketEvents {
   /** `events` are EPOLL* bits that may newly hold; the block's words were published before. */
   ready(fd: number, events: number): void;
@@ -24,7 +28,9 @@ export interface StackCalls {
   connect(fd: number, address: number, port: number): number;
   /** `how`: 0 SHUT_RD, 1 SHUT_WR, 2 SHUT_RDWR. */
   shutdown(fd: number, how: number): number;
-  /** The application's close: the descriptor is gone at once, the connection closes as TCP demands. */
+  /**
+   * The application's close: the descriptor is gone at once, the connection closes as TCP demands.
+   */
   close(fd: number): number;
   /** Resets the connection and frees the descriptor (a worker died with it). */
   abort(fd: number): number;
@@ -32,12 +38,18 @@ export interface StackCalls {
   setsockopt(fd: number, level: number, name: number, value: number, value2: number): number;
   /** Writes the option's int words to `out`; number of words or -errno. */
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number;
-  /** The application wants to send but the send ring has no memory yet: attaches it. 0, -ENOBUFS, -EPIPE, … */
+  /**
+   * The application wants to send but the send ring has no memory yet: attaches it. 0, -ENOBUFS,
+   * -EPIPE, …
+   */
   attachSendRing(fd: number): number;
   /** The application has published bytes in the send ring (moved its tail). */
   published(fd: number): void;
   /** The application has consumed bytes of the receive ring past RING_WAKE (moved its head). */
   consumed(fd: number): void;
-  /** The application popped an entry of the accept ring (only told when the listener asked by RING_WAKE). */
+  /**
+   * The application popped an entry of the accept ring (only told when the listener asked by
+   * RING_WAKE).
+   */
   accepted(fd: number): void;
 }

@@ -1,0 +1,300 @@
+/**
+ * The producing end of all epoll instances (Linux: fs/eventpoll.c ep_poll_callback, ep_insert,
+ * ep_free): who wants to know about which descriptor, the ready rings, and the doorbells of the
+ * threads. Only the stack thread is here, so a ready ring has one producer. What a thread makes of
+ * a ready descriptor is socket/epoll.ts.
+ *
+ * Interests are items in columns, linked into one list per descriptor in the order of Linux's wait
+ * queue: plain ones first, newest first; then exclusive ones, oldest first.
+ */
+import { EBADF, EEXIST, EINVAL, EMFILE, ENOENT } from '../net/errno.js';
+import { BLOCK_KIND, KIND_EVENTFD, type SocketMemory } from '../net/sockmem.js';
+import {
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLLEXCLUSIVE,
+} from '../socket/uapi/constants.js';
+import { EVENT_COUNT_WATCHERS } from '../socket/uapi/event-count.js';
+import { filePoll, fileStamp } from '../socket/uapi/file-ops.js';
+import {
+  type CtlLayout,
+  E_HEAD,
+  E_OWNER,
+  E_TAIL,
+  epollAt,
+  MAX_EPOLLS,
+  MAX_THREADS,
+  queuedAt,
+  readyAt,
+  T_SLEEPING,
+  T_WAKE,
+  threadAt,
+} from '../socket/uapi/layout.js';
+import type { SharedMemory } from '../socket/uapi/shared.js';
+import { SLEEPING_EVENT_LOOP } from '../socket/uapi/thread-port.js';
+
+const FIRST_ITEMS = 1024;
+
+export class Interests {
+  private readonly ctl: Int32Array;
+  private readonly layout: CtlLayout;
+  private readonly mem: SocketMemory;
+
+  /** First item of each descriptor; item 0 is nobody. */
+  private readonly first: Int32Array;
+  private next: Int32Array = new Int32Array(FIRST_ITEMS);
+  private epoll: Int32Array = new Int32Array(FIRST_ITEMS);
+  private mask: Int32Array = new Int32Array(FIRST_ITEMS);
+  private itemFd: Int32Array = new Int32Array(FIRST_ITEMS);
+  private free = 0;
+  /** Items ever used: [1, used). */
+  private used = 1;
+
+  /**
+   * Owner thread of each instance, -1 = free; and whether it is how a thread blocks (no
+   * descriptor).
+   */
+  private readonly owner: Int32Array = new Int32Array(MAX_EPOLLS).fill(-1);
+  private readonly internal: Uint8Array = new Uint8Array(MAX_EPOLLS);
+  /** Next ready slot: the shared tail is written from here, never read back. */
+  private readonly tail: Int32Array = new Int32Array(MAX_EPOLLS);
+
+  /** Threads to ring at the end of the batch. */
+  private readonly rung: Uint8Array = new Uint8Array(MAX_THREADS);
+  private readonly toRing: Int32Array = new Int32Array(MAX_THREADS);
+  private toRingCount = 0;
+
+  constructor(shared: SharedMemory) {
+    this.ctl = shared.ctl;
+    this.layout = shared.layout;
+    this.mem = shared.mem;
+    this.first = new Int32Array(shared.layout.maxFds);
+  }
+
+  /** An empty instance for `thread`: its index, or -EMFILE. */
+  createEpoll(thread: number, internal: boolean): number {
+    const index = this.owner.indexOf(-1);
+    if (index < 0) return -EMFILE;
+    const at = epollAt(this.layout, index);
+    if (this.tail[index] !== 0) this.ctl.fill(0, queuedAt(at), readyAt(this.layout, at));
+    this.tail[index] = 0;
+    Atomics.store(this.ctl, at + E_HEAD, 0);
+    Atomics.store(this.ctl, at + E_TAIL, 0);
+    Atomics.store(this.ctl, at + E_OWNER, thread + 1);
+    this.owner[index] = thread;
+    this.internal[index] = internal ? 1 : 0;
+    return index;
+  }
+
+  /** Ends an instance and all its interests. */
+  closeEpoll(index: number): void {
+    for (let item = 1; item < this.used; item++) {
+      const fd = this.itemFd[item]!;
+      if (fd !== 0 && this.epoll[item] === index) this.remove(fd, index);
+    }
+    this.owner[index] = -1;
+    Atomics.store(this.ctl, epollAt(this.layout, index) + E_OWNER, 0);
+  }
+
+  /** Ends all instances of a thread that has died. */
+  closeAllOf(thread: number): void {
+    for (let index = 0; index < MAX_EPOLLS; index++) {
+      if (this.owner[index] === thread) this.closeEpoll(index);
+    }
+  }
+
+  /** Owner of instance `index`, -1 = there is no such instance. */
+  ownerOf(index: number): number {
+    return index >= 0 && index < MAX_EPOLLS ? this.owner[index]! : -1;
+  }
+
+  /**
+   * EPOLL_CTL_* on a valid descriptor. Adding and modifying look at the descriptor again and queue
+   * it if it is ready for something that the thread has not seen.
+   * @param stamp fileStamp and `found` readiness when the thread looked
+   */
+  control(
+    op: number,
+    index: number,
+    fd: number,
+    mask: number,
+    stamp: number,
+    found: number,
+  ): number {
+    if (this.ownerOf(index) < 0) return -EBADF;
+    const item = this.find(fd, index);
+    if (op === EPOLL_CTL_DEL) return item === 0 ? -ENOENT : this.remove(fd, index);
+    if (op === EPOLL_CTL_ADD) {
+      if (item !== 0) return -EEXIST;
+      this.insert(fd, index, mask);
+    } else if (op === EPOLL_CTL_MOD) {
+      if (item === 0) return -ENOENT;
+      this.mask[item] = mask;
+    } else {
+      return -EINVAL;
+    }
+    const now = filePoll(this.mem, fd) & mask;
+    const unseen = (now & ~found) !== 0 || fileStamp(this.mem, fd) !== stamp;
+    if (now !== 0 && unseen) {
+      this.queue(index, fd);
+      this.ring(this.owner[index]!);
+    }
+    return 0;
+  }
+
+  /** Linux: __wake_up of the socket's wait queue with key `events`. */
+  ready(fd: number, events: number): void {
+    for (let item = this.first[fd]!; item !== 0; item = this.next[item]!) {
+      const mask = this.mask[item]!;
+      if ((mask & events) === 0) continue;
+      const index = this.epoll[item]!;
+      const thread = this.owner[index]!;
+      this.queue(index, fd);
+      // One sleeper is woken for an exclusive interest. A thread that is being woken already is no
+      // sleeper any more.
+      const enough = (mask & EPOLLEXCLUSIVE) !== 0 && this.sleepsIn(thread, index);
+      this.ring(thread);
+      if (enough) return;
+    }
+  }
+
+  private sleepsIn(thread: number, index: number): boolean {
+    if (this.rung[thread] !== 0) return false;
+    const word = Atomics.load(this.ctl, threadAt(this.layout, thread) + T_SLEEPING);
+    return word === index + 1 || word === SLEEPING_EVENT_LOOP;
+  }
+
+  private queue(index: number, fd: number): void {
+    const { ctl, layout } = this;
+    const at = epollAt(layout, index);
+    const bit = 1 << (fd & 31);
+    if ((Atomics.or(ctl, queuedAt(at) + (fd >>> 5), bit) & bit) !== 0) return;
+    const tail = this.tail[index]!;
+    ctl[readyAt(layout, at) + (tail & (layout.readySlots - 1))] = fd;
+    this.tail[index] = tail + 1;
+    Atomics.store(ctl, at + E_TAIL, (tail + 1) | 0);
+  }
+
+  private ring(thread: number): void {
+    if (this.rung[thread] !== 0) return;
+    this.rung[thread] = 1;
+    this.toRing[this.toRingCount++] = thread;
+  }
+
+  /**
+   * Rings the doorbells of threads with new readiness, if they sleep. To be called at the end of
+   * each batch.
+   */
+  flush(): void {
+    for (let i = 0; i < this.toRingCount; i++) {
+      const thread = this.toRing[i]!;
+      this.rung[thread] = 0;
+      const at = threadAt(this.layout, thread);
+      if (Atomics.load(this.ctl, at + T_SLEEPING) === 0) continue;
+      Atomics.store(this.ctl, at + T_SLEEPING, 0);
+      Atomics.add(this.ctl, at + T_WAKE, 1);
+      Atomics.notify(this.ctl, at + T_WAKE);
+    }
+    this.toRingCount = 0;
+  }
+
+  /**
+   * The file `fd` is closed: its interests end. Threads that block on it are woken to find that
+   * out.
+   */
+  dropFd(fd: number): void {
+    for (let item = this.first[fd]!; item !== 0; ) {
+      const following = this.next[item]!;
+      const index = this.epoll[item]!;
+      if (this.internal[index] !== 0) {
+        this.queue(index, fd);
+        this.ring(this.owner[index]!);
+      }
+      this.release(item);
+      item = following;
+    }
+    this.first[fd] = 0;
+    this.countWatchers(fd);
+  }
+
+  private find(fd: number, index: number): number {
+    let item = this.first[fd]!;
+    while (item !== 0 && this.epoll[item] !== index) item = this.next[item]!;
+    return item;
+  }
+
+  private insert(fd: number, index: number, mask: number): void {
+    const item = this.allocItem();
+    this.epoll[item] = index;
+    this.mask[item] = mask;
+    this.itemFd[item] = fd;
+    let before = 0;
+    if ((mask & EPOLLEXCLUSIVE) !== 0) {
+      for (let at = this.first[fd]!; at !== 0; at = this.next[at]!) before = at;
+    }
+    if (before === 0) {
+      this.next[item] = this.first[fd]!;
+      this.first[fd] = item;
+    } else {
+      this.next[item] = 0;
+      this.next[before] = item;
+    }
+    this.countWatchers(fd);
+  }
+
+  /**
+   * Takes the interest of `index` in `fd` out. An exclusive one may have swallowed a wake-up:
+   * others get it.
+   */
+  private remove(fd: number, index: number): number {
+    let before = 0;
+    let item = this.first[fd]!;
+    while (this.epoll[item] !== index) {
+      before = item;
+      item = this.next[item]!;
+    }
+    if (before === 0) this.first[fd] = this.next[item]!;
+    else this.next[before] = this.next[item]!;
+    const exclusive = (this.mask[item]! & EPOLLEXCLUSIVE) !== 0;
+    this.release(item);
+    this.countWatchers(fd);
+    if (exclusive && this.first[fd] !== 0) this.ready(fd, filePoll(this.mem, fd));
+    return 0;
+  }
+
+  /** A thread that uses an eventfd tells the stack only when somebody watches it. */
+  private countWatchers(fd: number): void {
+    const at = this.mem.blockAt(fd);
+    if (this.ctl[at + BLOCK_KIND] !== KIND_EVENTFD) return;
+    Atomics.store(this.ctl, at + EVENT_COUNT_WATCHERS, this.first[fd] !== 0 ? 1 : 0);
+  }
+
+  private allocItem(): number {
+    const item = this.free;
+    if (item !== 0) {
+      this.free = this.next[item]!;
+      return item;
+    }
+    if (this.used === this.next.length) this.grow();
+    return this.used++;
+  }
+
+  private release(item: number): void {
+    this.itemFd[item] = 0;
+    this.next[item] = this.free;
+    this.free = item;
+  }
+
+  private grow(): void {
+    const doubled = (column: Int32Array): Int32Array => {
+      const wider = new Int32Array(column.length * 2);
+      wider.set(column);
+      return wider;
+    };
+    this.next = doubled(this.next);
+    this.epoll = doubled(this.epoll);
+    this.mask = doubled(this.mask);
+    this.itemFd = doubled(this.itemFd);
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * The loop of the stack thread: packets in, commands of the threads, timers and output, doorbells;
+ * and when there was nothing to do, sleep until a packet, a doorbell or the next deadline. Work per
+ * turn is bounded, so that neither a flood of packets nor a busy thread starves the other. The
+ * clock and the sleep are injected; opening devices and making stacks is pump-thread.ts's.
+ */
+import type { Device } from '../net/env.js';
+import { Mib } from '../net/mib.js';
+import type { NetNs } from '../net/netns.js';
+import type { Skb } from '../net/skb.js';
+import {
+  G_STACK_SLEEPING,
+  G_STATE,
+  G_STOP,
+  G_TURNS,
+  STACK_RUNNING,
+} from '../socket/uapi/layout.js';
+import type { Syscalls } from './syscalls.js';
+
+/** Packets taken from the device in one turn. */
+const PACKETS_PER_TURN = 64;
+/**
+ * Turns at the end, for commands that wait: enough for a full ring, not for threads that go on for
+ * ever.
+ */
+const LAST_TURNS = 32;
+/**
+ * Longest sleep, µs: a sleeping thread cannot be ended from outside, so it looks around at least
+ * this often.
+ */
+export const SLEEP_MAX_US = 1_000_000;
+/**
+ * At the end: how long closed connections may go on delivering, and how often that is looked at,
+ * µs.
+ */
+const FINISH_MAX_US = 2_000_000;
+const FINISH_LOOK_US = 20_000;
+
+/** What the pump needs of a device. */
+export interface PumpDevice extends Device {
+  /** One packet into `skb`: [start, end), ipSummed, gsoSize. False = nothing is waiting. */
+  receive(skb: Skb): boolean;
+  close(): void;
+  readonly counters: PumpCounters;
+}
+
+/** What a device counts; added to the stack's counters. */
+export interface PumpCounters {
+  rxPackets: number;
+  rxBytes: number;
+  rxErrors: number;
+  txPackets: number;
+  txBytes: number;
+  txDropped: number;
+  txErrors: number;
+}
+
+/** What the pump needs of a Stack. */
+export interface PumpStack {
+  readonly net: NetNs;
+  /** One packet; what is to be kept of `skb` has been copied when it returns. */
+  input(skb: Skb): void;
+  /** Due timers, then the output of everything marked. */
+  poll(nowUs: number): void;
+  /** Time of the next timer, µs; Infinity = none. */
+  nextDeadlineUs(): number;
+  /** Connections that the application has closed and that still have something to say. */
+  readonly orphans: number;
+  /** Resets every connection. */
+  resetAll(): void;
+}
+
+export interface PumpParts {
+  readonly ctl: Int32Array;
+  readonly stack: PumpStack;
+  readonly syscalls: Syscalls;
+  readonly device: PumpDevice;
+  /** Monotonic time, µs. */
+  readonly clock: () => number;
+  /** Sleeps until a packet or a doorbell comes, at most `timeoutMs` (fractions allowed). */
+  readonly wait: (timeoutMs: number) => void;
+  /**
+   * How long to look again and again before sleeping, µs: saves wake-ups where cores are idle. 0 =
+   * not at all.
+   */
+  readonly spinUs: number;
+  /** Called before each sleep. */
+  readonly idle?: () => void;
+}
+
+export class Pump {
+  private readonly parts: PumpParts;
+  private readonly ctl: Int32Array;
+  /** Every packet comes in through this one buffer, which stays in the cache. */
+  private readonly skb: Skb;
+  private lastWorkUs = 0;
+
+  constructor(parts: PumpParts) {
+    this.parts = parts;
+    this.ctl = parts.ctl;
+    const skb = parts.stack.net.inputSkbs.alloc();
+    if (skb === null) throw new RangeError('the arena is too small for one packet');
+    this.skb = skb;
+  }
+
+  /** One turn. True when there was something to do. */
+  runOnce(): boolean {
+    const { stack, syscalls, clock } = this.parts;
+    const nowUs = clock();
+    stack.net.nowUs = nowUs;
+    const due = stack.nextDeadlineUs() <= nowUs;
+    const packets = this.receive();
+    const commands = syscalls.runCommands();
+    stack.poll(nowUs);
+    syscalls.flush();
+    this.count();
+    Atomics.add(this.ctl, G_TURNS, 1);
+    const worked = due || packets + commands > 0;
+    if (worked) this.lastWorkUs = nowUs;
+    return worked;
+  }
+
+  private receive(): number {
+    const { stack, device } = this.parts;
+    const { skb } = this;
+    let packets = 0;
+    while (packets < PACKETS_PER_TURN) {
+      skb.reset();
+      if (!device.receive(skb)) break;
+      stack.input(skb);
+      packets++;
+    }
+    return packets;
+  }
+
+  /** Turns until the main thread asks for the end; then closes the device. */
+  run(): void {
+    Atomics.store(this.ctl, G_STATE, STACK_RUNNING);
+    while (Atomics.load(this.ctl, G_STOP) === 0) {
+      if (!this.runOnce()) this.rest();
+    }
+    // What threads said before they asked for the end still counts: a FIN goes out.
+    this.runOnce();
+    for (let i = 0; i < LAST_TURNS && this.parts.syscalls.pending(); i++) this.runOnce();
+    this.finish();
+    this.parts.device.close();
+  }
+
+  /**
+   * Lets closed connections deliver what they have, for a while, and resets what is left: no peer
+   * waits for an answer that will never come.
+   */
+  private finish(): void {
+    const { stack, clock } = this.parts;
+    const startUs = stack.net.nowUs;
+    while (stack.orphans > 0) {
+      const nowUs = clock();
+      if (nowUs - startUs >= FINISH_MAX_US) break;
+      if (!this.runOnce()) this.sleep(nowUs, FINISH_LOOK_US);
+    }
+    stack.resetAll();
+    this.runOnce();
+  }
+
+  /**
+   * Sleeps if nothing has come in the meantime. Whoever posts a command after the first line sees
+   * it and rings; what was posted before is seen by `pending`.
+   */
+  private rest(): void {
+    const { syscalls, clock, spinUs } = this.parts;
+    const nowUs = clock();
+    if (nowUs - this.lastWorkUs < spinUs) return;
+    Atomics.store(this.ctl, G_STACK_SLEEPING, 1);
+    if (!syscalls.pending() && Atomics.load(this.ctl, G_STOP) === 0) {
+      this.sleep(nowUs, SLEEP_MAX_US);
+    }
+    Atomics.store(this.ctl, G_STACK_SLEEPING, 0);
+  }
+
+  /** Until the next deadline, at most `mostUs`. */
+  private sleep(nowUs: number, mostUs: number): void {
+    const { stack, wait, idle } = this.parts;
+    const sleepUs = Math.min(mostUs, stack.nextDeadlineUs() - nowUs);
+    if (sleepUs <= 0) return;
+    idle?.();
+    wait(sleepUs / 1000);
+  }
+
+  /** What the device has counted becomes the stack's Tun* counters. */
+  private count(): void {
+    const { mib } = this.parts.stack.net;
+    const { counters } = this.parts.device;
+    mib[Mib.TunRxPackets] = counters.rxPackets;
+    mib[Mib.TunRxBytes] = counters.rxBytes;
+    mib[Mib.TunRxErrors] = counters.rxErrors;
+    mib[Mib.TunTxPackets] = counters.txPackets;
+    mib[Mib.TunTxBytes] = counters.txBytes;
+    mib[Mib.TunTxDropped] = counters.txDropped + counters.txErrors;
+  }
+}

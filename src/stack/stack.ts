@@ -1,0 +1,185 @@
+/**
+ * One whole stack as a value: (packet | call | time) → (state, packets, events). No I/O, no clock,
+ * no dice of its own; what it needs comes in through the constructor. Many can live in one process.
+ */
+import type { Device, Random, Trace } from '../net/env.js';
+import { EBADF } from '../net/errno.js';
+import { ipv4Loopback, ipv4Rcv } from '../net/ipv4.js';
+import { NetNs } from '../net/netns.js';
+import type { Skb } from '../net/skb.js';
+import type { SocketMemory } from '../net/sockmem.js';
+import type { Sysctl } from '../net/sysctl.js';
+import {
+  tcpAbort,
+  tcpAttachSendRing,
+  tcpBind,
+  tcpClose,
+  tcpConnect,
+  tcpConsumed,
+  tcpListen,
+  tcpPublished,
+  tcpShutdown,
+  tcpSocket,
+} from '../tcp/calls.js';
+import { tcpFlush } from '../tcp/output/flush.js';
+import { createTcp } from '../tcp/protocol.js';
+import { publishGroups } from '../tcp/publish.js';
+import { RING_IDLE_US, retryLateDetach, sweepIdleRings } from '../tcp/ring-memory.js';
+import { tcpGetsockopt, tcpSetsockopt } from '../tcp/sockopt.js';
+import type { Tcb } from '../tcp/tcb.js';
+import type { Tcp } from '../tcp/tcp.js';
+import type { SocketEvents, StackCalls } from './stack-calls.js';
+
+export interface StackEnv {
+  readonly device: Device;
+  readonly random: Random;
+  readonly trace?: Trace | null;
+  readonly events: SocketEvents;
+}
+
+export interface StackOptions {
+  /** Our addresses, int32 bit patterns. */
+  readonly addresses: readonly number[];
+  /** Counters in memory of the caller's choice (shared with other threads). */
+  readonly mib?: Float64Array;
+}
+
+/** Connections served per flush before the next batch of input gets its turn. */
+const FLUSH_MOST = 1024;
+/** Timers fired per poll. */
+const TIMERS_MOST = 4096;
+
+export class Stack implements StackCalls {
+  readonly net: NetNs;
+  readonly mem: SocketMemory;
+  readonly tcp: Tcp;
+  private sweptUs = 0;
+
+  constructor(env: StackEnv, sysctl: Sysctl, mem: SocketMemory, options: StackOptions) {
+    const { device, random, trace = null } = env;
+    this.net = new NetNs({ device, random, trace }, sysctl, mem, options.mib);
+    this.mem = mem;
+    for (const address of options.addresses) this.net.addAddress(address);
+    // Every descriptor may have a request or a time-wait socket beside it.
+    this.tcp = createTcp(this.net, env.events, mem.maxFds * 2 + sysctl.tcpMaxTwBuckets);
+  }
+
+  /** One packet, at `net.nowUs`. The caller keeps the skb. */
+  input(skb: Skb): void {
+    ipv4Rcv(this.net, skb);
+  }
+
+  /**
+   * Lets time be `nowUs`: due timers, then the output of everything marked, and packets to
+   * ourselves.
+   */
+  poll(nowUs: number): void {
+    this.net.nowUs = nowUs;
+    this.net.timers.run(nowUs, TIMERS_MOST);
+    ipv4Loopback(this.net);
+    tcpFlush(this.tcp, FLUSH_MOST);
+    publishGroups(this.tcp);
+    if (nowUs - this.sweptUs >= RING_IDLE_US) {
+      this.sweptUs = nowUs;
+      sweepIdleRings(this.tcp, nowUs);
+      retryLateDetach(this.tcp);
+    }
+  }
+
+  /** When poll must run again at the latest, µs; Infinity: may sleep. */
+  nextDeadlineUs(): number {
+    if (this.tcp.hasDirty || this.net.loopback.length > 0) return this.net.nowUs;
+    const sweep = this.tcp.ringed.length > 0 ? this.sweptUs + RING_IDLE_US : Infinity;
+    return Math.min(this.net.timers.nextUs(), sweep);
+  }
+
+  /** Closed connections that still have something to send. */
+  get orphans(): number {
+    return this.tcp.orphans;
+  }
+
+  /**
+   * Resets every connection, so that no peer waits for an answer that will not come: the end of the
+   * stack.
+   */
+  resetAll(): void {
+    for (const tcb of this.tcp.socks) if (tcb) tcpAbort(this.tcp, tcb);
+  }
+
+  /** The connection behind a descriptor, for tools and tests. */
+  sock(fd: number): Tcb | null {
+    return this.tcp.socks[fd] ?? null;
+  }
+
+  /** The socket behind a descriptor that the application still holds. */
+  private held(fd: number): Tcb | null {
+    const tcb = this.tcp.socks[fd];
+    return tcb && !tcb.orphan ? tcb : null;
+  }
+
+  socket(uid: number): number {
+    return tcpSocket(this.tcp, uid);
+  }
+
+  bind(fd: number, address: number, port: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpBind(this.tcp, tcb, address | 0, port & 0xffff);
+  }
+
+  listen(fd: number, backlog: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpListen(this.tcp, tcb, backlog);
+  }
+
+  connect(fd: number, address: number, port: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpConnect(this.tcp, tcb, address | 0, port & 0xffff);
+  }
+
+  shutdown(fd: number, how: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpShutdown(this.tcp, tcb, how);
+  }
+
+  close(fd: number): number {
+    const tcb = this.held(fd);
+    if (tcb === null) return -EBADF;
+    tcpClose(this.tcp, tcb);
+    return 0;
+  }
+
+  abort(fd: number): number {
+    const tcb = this.held(fd);
+    if (tcb === null) return -EBADF;
+    tcpAbort(this.tcp, tcb);
+    return 0;
+  }
+
+  setsockopt(fd: number, level: number, name: number, value: number, value2: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpSetsockopt(this.tcp, tcb, level, name, value, value2);
+  }
+
+  getsockopt(fd: number, level: number, name: number, out: Int32Array): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpGetsockopt(this.tcp, tcb, level, name, out);
+  }
+
+  attachSendRing(fd: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpAttachSendRing(this.tcp, tcb);
+  }
+
+  published(fd: number): void {
+    const tcb = this.tcp.socks[fd];
+    if (tcb) tcpPublished(this.tcp, tcb);
+  }
+
+  consumed(fd: number): void {
+    const tcb = this.held(fd);
+    if (tcb !== null) tcpConsumed(this.tcp, tcb);
+  }
+
+  /** Nothing to do: the accept ring's length is read where it matters. */
+  accepted(_fd: number): void {}
+}

@@ -1,0 +1,373 @@
+/**
+ * The stack thread's end of the command rings: takes commands of all threads, carries them out on a
+ * Stack, and answers those that wait. Owns descriptors that are no sockets (epoll instances,
+ * eventfds) and what becomes of a dead thread's files. Readiness from the stack (SocketEvents) and
+ * the epoll instances are interests.ts.
+ *
+ * A command comes from other threads' memory: any words at all are answered or ignored, never
+ * believed.
+ */
+import { EBADF, EINVAL, ENFILE, ENOSYS, ENOTSOCK } from '../net/errno.js';
+import { RING_LOCK, RING_NOTICE } from '../net/ring.js';
+import {
+  BLOCK_FLAGS,
+  BLOCK_GEN,
+  BLOCK_HASH,
+  BLOCK_KIND,
+  BLOCK_OWNER,
+  BLOCK_RCV,
+  BLOCK_SND,
+  BLOCK_STATE,
+  FILE_CLOSING,
+  FIRST_FD,
+  KIND_EPOLL,
+  KIND_EVENTFD,
+  KIND_FREE,
+  KIND_TCP,
+  O_NONBLOCK,
+  type SocketMemory,
+} from '../net/sockmem.js';
+import { EFD_SEMAPHORE, TCP_LISTEN } from '../socket/uapi/constants.js';
+import { eventCountInit } from '../socket/uapi/event-count.js';
+import { filePoll } from '../socket/uapi/file-ops.js';
+import {
+  C_A,
+  C_B,
+  C_C,
+  C_D,
+  C_FD,
+  C_GEN,
+  C_OP,
+  C_TICKET,
+  COMMAND_SLOTS,
+  type CtlLayout,
+  commandAt,
+  G_THREADS,
+  MAX_THREADS,
+  OP_ACCEPTED,
+  OP_ATTACH_SEND,
+  OP_BIND,
+  OP_CLOSE,
+  OP_CONNECT,
+  OP_CONSUMED,
+  OP_EPOLL_CREATE,
+  OP_EPOLL_CTL,
+  OP_EVENTFD,
+  OP_GETSOCKOPT,
+  OP_LISTEN,
+  OP_NOTICE,
+  OP_PUBLISHED,
+  OP_SETSOCKOPT,
+  OP_SHUTDOWN,
+  OP_SOCKET,
+  OP_THREAD_GONE,
+  T_CMD_HEAD,
+  T_CMD_TAIL,
+  T_CMD_WAITING,
+  T_DONE,
+  T_OUT,
+  T_OUT_WORDS,
+  T_RESULT,
+  T_SLEEPING,
+  T_STATE,
+  THREAD_FREE,
+  threadAt,
+} from '../socket/uapi/layout.js';
+import type { SharedMemory } from '../socket/uapi/shared.js';
+import { Interests } from './interests.js';
+import type { SocketEvents, StackCalls } from './stack-calls.js';
+
+/** Commands taken from one thread before the next thread's turn. */
+const COMMANDS_PER_TURN = 256;
+
+export class Syscalls implements SocketEvents {
+  private readonly ctl: Int32Array;
+  private readonly layout: CtlLayout;
+  private readonly mem: SocketMemory;
+  private readonly interests: Interests;
+  private calls!: StackCalls;
+  private readonly out: Int32Array = new Int32Array(T_OUT_WORDS);
+  /** Cursor of the next command of each thread; T_CMD_HEAD only tells the thread. */
+  private readonly heads: Int32Array = new Int32Array(MAX_THREADS);
+  /** The thread whose commands are taken first, so that each gets its turn. */
+  private firstThread = 0;
+
+  constructor(shared: SharedMemory) {
+    this.ctl = shared.ctl;
+    this.layout = shared.layout;
+    this.mem = shared.mem;
+    this.interests = new Interests(shared);
+  }
+
+  /**
+   * Gives the stack that commands are carried out on (it needs this object as its SocketEvents
+   * first).
+   */
+  attach(calls: StackCalls): void {
+    this.calls = calls;
+  }
+
+  ready(fd: number, events: number): void {
+    this.interests.ready(fd, events);
+  }
+
+  /** Rings the doorbells of threads with new readiness; at the end of each batch. */
+  flush(): void {
+    this.interests.flush();
+  }
+
+  /** True when a command waits. */
+  pending(): boolean {
+    const threads = this.threads;
+    for (let thread = 0; thread < threads; thread++) {
+      const at = threadAt(this.layout, thread);
+      if (this.heads[thread] !== Atomics.load(this.ctl, at + T_CMD_TAIL)) return true;
+    }
+    return false;
+  }
+
+  /** Carries out waiting commands, a bounded number of each thread: how many. */
+  runCommands(): number {
+    const threads = this.threads;
+    if (this.firstThread >= threads) this.firstThread = 0;
+    let count = 0;
+    for (let i = 0; i < threads; i++) {
+      const thread = this.firstThread + i;
+      count += this.runThread(thread < threads ? thread : thread - threads, COMMANDS_PER_TURN);
+    }
+    this.firstThread++;
+    return count;
+  }
+
+  private get threads(): number {
+    return Math.min(MAX_THREADS, Math.max(0, Atomics.load(this.ctl, G_THREADS)));
+  }
+
+  private runThread(thread: number, most: number): number {
+    const { ctl, heads } = this;
+    const at = threadAt(this.layout, thread);
+    const tail = Atomics.load(ctl, at + T_CMD_TAIL);
+    const waiting = (tail - heads[thread]!) | 0;
+    if (waiting === 0) return 0;
+    // More than the ring holds: the tail is not what a port leaves there. Skip to it.
+    if (waiting < 0 || waiting > COMMAND_SLOTS) heads[thread] = tail;
+    let count = 0;
+    // The cursor moves before the command runs: the end of a thread runs what is left of that
+    // thread's commands.
+    for (; count < most && ((tail - heads[thread]!) | 0) > 0; count++) {
+      const head = heads[thread]!;
+      heads[thread] = head + 1;
+      this.run(thread, at, commandAt(at, head));
+    }
+    Atomics.store(ctl, at + T_CMD_HEAD, heads[thread]!);
+    if (Atomics.load(ctl, at + T_CMD_WAITING) !== 0) {
+      Atomics.store(ctl, at + T_CMD_WAITING, 0);
+      Atomics.notify(ctl, at + T_CMD_HEAD);
+    }
+    return Math.max(1, count);
+  }
+
+  private run(thread: number, at: number, command: number): void {
+    const { ctl } = this;
+    const ticket = ctl[command + C_TICKET]!;
+    const result = this.perform(thread, at, command);
+    if (ticket === 0) return;
+    ctl[at + T_RESULT] = result;
+    Atomics.store(ctl, at + T_DONE, ticket);
+    Atomics.notify(ctl, at + T_DONE);
+  }
+
+  /** Commands that name no descriptor; the others go on. */
+  private perform(thread: number, at: number, command: number): number {
+    const { ctl } = this;
+    const a = ctl[command + C_A]!;
+    switch (ctl[command + C_OP]) {
+      case OP_SOCKET:
+        return this.own(thread, this.calls.socket(a));
+      case OP_EPOLL_CREATE:
+        return this.epollCreate(thread, a !== 0);
+      case OP_EVENTFD:
+        return this.eventfd(thread, a, ctl[command + C_B]!);
+      case OP_THREAD_GONE:
+        return a === thread ? -EINVAL : this.threadGone(a);
+      default:
+        return this.performOnFile(thread, at, command);
+    }
+  }
+
+  private performOnFile(thread: number, at: number, command: number): number {
+    const { ctl, mem } = this;
+    const fd = ctl[command + C_FD]!;
+    if (fd < FIRST_FD || fd >= mem.maxFds) return unknownOr(ctl[command + C_OP]!, -EBADF);
+    const block = mem.blockAt(fd);
+    const kind = ctl[block + BLOCK_KIND]!;
+    // A command for an earlier file of this number has nothing to do with the present one.
+    const stale = kind === KIND_FREE || ctl[block + BLOCK_GEN] !== ctl[command + C_GEN];
+    if (stale) return unknownOr(ctl[command + C_OP]!, -EBADF);
+    switch (ctl[command + C_OP]) {
+      case OP_CLOSE:
+        return this.close(fd, block, kind);
+      case OP_EPOLL_CTL:
+        return this.epollControl(thread, fd, block, command);
+      case OP_NOTICE:
+        Atomics.store(ctl, block + BLOCK_SND + RING_NOTICE, 0);
+        this.interests.ready(fd, filePoll(mem, fd));
+        return 0;
+      default:
+        if (kind !== KIND_TCP) return unknownOr(ctl[command + C_OP]!, -ENOTSOCK);
+        return this.performOnSocket(fd, block, at, command);
+    }
+  }
+
+  private performOnSocket(fd: number, block: number, at: number, command: number): number {
+    const { ctl, calls } = this;
+    const a = ctl[command + C_A]!;
+    const b = ctl[command + C_B]!;
+    switch (ctl[command + C_OP]) {
+      // A notice's flag is cleared before the look at the ring: whatever comes after the look is a
+      // new notice.
+      case OP_PUBLISHED:
+        Atomics.store(ctl, block + BLOCK_SND + RING_NOTICE, 0);
+        calls.published(fd);
+        return 0;
+      case OP_CONSUMED:
+        Atomics.store(ctl, block + BLOCK_RCV + RING_NOTICE, 0);
+        calls.consumed(fd);
+        return 0;
+      case OP_ACCEPTED:
+        Atomics.store(ctl, block + BLOCK_RCV + RING_NOTICE, 0);
+        calls.accepted(fd);
+        return 0;
+      case OP_ATTACH_SEND:
+        return calls.attachSendRing(fd);
+      case OP_BIND:
+        return (b & 0xffff) === b ? calls.bind(fd, a, b) : -EINVAL;
+      case OP_LISTEN:
+        return calls.listen(fd, a);
+      case OP_CONNECT:
+        return (b & 0xffff) === b ? calls.connect(fd, a, b) : -EINVAL;
+      case OP_SHUTDOWN:
+        return a >= 0 && a <= 2 ? calls.shutdown(fd, a) : -EINVAL;
+      case OP_SETSOCKOPT:
+        return calls.setsockopt(fd, a, b, ctl[command + C_C]!, ctl[command + C_D]!);
+      case OP_GETSOCKOPT:
+        return this.getsockopt(fd, a, b, at);
+      default:
+        return -ENOSYS;
+    }
+  }
+
+  private getsockopt(fd: number, level: number, name: number, at: number): number {
+    const words = this.calls.getsockopt(fd, level, name, this.out);
+    for (let i = 0; i < words; i++) this.ctl[at + T_OUT + i] = this.out[i]!;
+    return words;
+  }
+
+  /** The new file `fd` (or -errno) belongs to `thread`. */
+  private own(thread: number, fd: number): number {
+    if (fd >= 0) Atomics.store(this.ctl, this.mem.blockAt(fd) + BLOCK_OWNER, thread + 1);
+    return fd;
+  }
+
+  /**
+   * A new instance: its descriptor, or, for a thread's own way to block, the number of its region.
+   */
+  private epollCreate(thread: number, internal: boolean): number {
+    const index = this.interests.createEpoll(thread, internal);
+    if (index < 0 || internal) return index;
+    const fd = this.mem.allocFd(KIND_EPOLL);
+    if (fd < 0) {
+      this.interests.closeEpoll(index);
+      return -ENFILE;
+    }
+    this.ctl[this.mem.blockAt(fd) + BLOCK_HASH] = index;
+    return this.own(thread, fd);
+  }
+
+  private epollControl(thread: number, fd: number, block: number, command: number): number {
+    const { ctl } = this;
+    const a = ctl[command + C_A]!;
+    const index = a & 0xffff;
+    const closing = (ctl[block + BLOCK_FLAGS]! & FILE_CLOSING) !== 0;
+    if (this.interests.ownerOf(index) !== thread || closing) return -EBADF;
+    if (ctl[block + BLOCK_KIND] === KIND_EPOLL) return -EINVAL;
+    return this.interests.control(
+      a >>> 16,
+      index,
+      fd,
+      ctl[command + C_B]!,
+      ctl[command + C_C]!,
+      ctl[command + C_D]!,
+    );
+  }
+
+  private eventfd(thread: number, initval: number, flags: number): number {
+    const fd = this.mem.allocFd(KIND_EVENTFD);
+    if (fd < 0) return -ENFILE;
+    eventCountInit(this.mem, fd, initval, (flags & EFD_SEMAPHORE) !== 0);
+    Atomics.or(this.ctl, this.mem.blockAt(fd) + BLOCK_FLAGS, flags & O_NONBLOCK);
+    return this.own(thread, fd);
+  }
+
+  private close(fd: number, block: number, kind: number): number {
+    this.interests.dropFd(fd);
+    if (kind === KIND_TCP) return this.calls.close(fd);
+    if (kind === KIND_EPOLL) this.interests.closeEpoll(this.ctl[block + BLOCK_HASH]!);
+    this.mem.freeFd(fd);
+    return 0;
+  }
+
+  /**
+   * A thread has died. What it said before counts; then its files end: listeners are closed, so
+   * that they leave their group, connections are reset. Locks that it held while it copied are
+   * broken.
+   */
+  private threadGone(thread: number): number {
+    if (thread < 0 || thread >= MAX_THREADS) return -EINVAL;
+    const { ctl, mem } = this;
+    const at = threadAt(this.layout, thread);
+    this.runThread(thread, COMMAND_SLOTS);
+    for (const fd of this.filesOf(thread)) {
+      const block = mem.blockAt(fd);
+      if (ctl[block + BLOCK_KIND] === KIND_FREE) continue;
+      Atomics.or(ctl, block + BLOCK_FLAGS, FILE_CLOSING);
+      this.interests.dropFd(fd);
+      if (ctl[block + BLOCK_KIND] !== KIND_TCP || ctl[block + BLOCK_STATE] === TCP_LISTEN) {
+        this.close(fd, block, ctl[block + BLOCK_KIND]!);
+      } else {
+        this.calls.abort(fd);
+      }
+    }
+    this.interests.closeAllOf(thread);
+    Atomics.store(ctl, at + T_SLEEPING, 0);
+    Atomics.store(ctl, at + T_STATE, THREAD_FREE);
+    return 0;
+  }
+
+  /**
+   * Descriptors that end with `thread`; breaks its locks on the way. Descriptors are dense, so few
+   * blocks are read.
+   */
+  private filesOf(thread: number): number[] {
+    const { ctl, mem } = this;
+    const files: number[] = [];
+    let left = mem.fdsInUse;
+    for (let fd = FIRST_FD; fd < mem.maxFds && left > 0; fd++) {
+      const block = mem.blockAt(fd);
+      if (ctl[block + BLOCK_KIND] === KIND_FREE) continue;
+      left--;
+      for (const ring of [block + BLOCK_RCV, block + BLOCK_SND]) {
+        if (ctl[block + BLOCK_KIND] !== KIND_TCP) continue;
+        Atomics.compareExchange(ctl, ring + RING_LOCK, thread + 1, 0);
+      }
+      const closing = (ctl[block + BLOCK_FLAGS]! & FILE_CLOSING) !== 0;
+      if (ctl[block + BLOCK_OWNER] === thread + 1 && !closing) files.push(fd);
+    }
+    return files;
+  }
+}
+
+/** `result` for a command that exists, -ENOSYS for one that does not. */
+function unknownOr(op: number, result: number): number {
+  return op >= OP_SOCKET && op <= OP_THREAD_GONE ? result : -ENOSYS;
+}

@@ -1,0 +1,94 @@
+/**
+ * The accept queue of a listener (Linux: request_sock_queue's accept list): a ring of descriptors
+ * in the shared memory, filled here and emptied by application threads without a round trip. It
+ * lives where a connection would have its receive ring; cursors count entries. Linux admits backlog
+ * + 1: the test is `length > backlog`.
+ */
+import { ENOMEM } from '../net/errno.js';
+import {
+  RING_CAPACITY,
+  RING_HEAD,
+  RING_LIMIT,
+  RING_PAGE,
+  RING_TAIL,
+  ringUsed,
+} from '../net/ring.js';
+import { PAGE_BYTES } from '../net/sockmem.js';
+import { ringCapacityFor } from './ring-memory.js';
+import type { Tcb } from './tcb.js';
+import type { Tcp } from './tcp.js';
+
+const ENTRY_BYTES = 4;
+
+/** Gives `listener` room for backlog + 1 connections, or more room. 0 or -ENOMEM. */
+export function acceptQueueOpen(tcp: Tcp, listener: Tcb, backlog: number): number {
+  const { ctl, mem } = tcp;
+  const ring = listener.rcvRing;
+  const capacity = ringCapacityFor((backlog + 1) * ENTRY_BYTES);
+  if (ctl[ring + RING_PAGE] === 0) {
+    const page = mem.allocRing(capacity);
+    if (page === 0) return -ENOMEM;
+    ctl[ring + RING_HEAD] = ctl[ring + RING_TAIL] = 0;
+    ctl[ring + RING_CAPACITY] = capacity;
+    Atomics.store(ctl, ring + RING_PAGE, page);
+  } else if (capacity > ctl[ring + RING_CAPACITY]! && !growQueue(tcp, listener, capacity)) {
+    return -ENOMEM;
+  }
+  ctl[ring + RING_LIMIT] = backlog;
+  return 0;
+}
+
+/**
+ * Larger memory without a lock: the queue is emptied by the same compare-exchange that applications
+ * use, so whoever read an entry of the old memory loses the race, then filled again.
+ */
+function growQueue(tcp: Tcp, listener: Tcb, capacity: number): boolean {
+  const { ctl, mem } = tcp;
+  const ring = listener.rcvRing;
+  const page = mem.allocRing(capacity);
+  if (page === 0) return false;
+  const waiting: number[] = [];
+  for (let fd = acceptQueuePop(tcp, listener); fd >= 0; fd = acceptQueuePop(tcp, listener)) {
+    waiting.push(fd);
+  }
+  mem.freeRing(ctl[ring + RING_PAGE]!, ctl[ring + RING_CAPACITY]!);
+  ctl[ring + RING_CAPACITY] = capacity;
+  Atomics.store(ctl, ring + RING_PAGE, page);
+  for (const fd of waiting) acceptQueuePush(tcp, listener, fd);
+  return true;
+}
+
+function entryAt(tcp: Tcp, ring: number, cursor: number): number {
+  const slots = tcp.ctl[ring + RING_CAPACITY]! / ENTRY_BYTES;
+  return tcp.ctl[ring + RING_PAGE]! * (PAGE_BYTES / ENTRY_BYTES) + (cursor & (slots - 1));
+}
+
+/** Connections that wait to be accepted. */
+export function acceptQueueLength(tcp: Tcp, listener: Tcb): number {
+  return ringUsed(tcp.ctl, listener.rcvRing);
+}
+
+/** Linux sock.h: sk_acceptq_is_full. */
+export function acceptQueueIsFull(tcp: Tcp, listener: Tcb): boolean {
+  return acceptQueueLength(tcp, listener) > listener.listen!.backlog;
+}
+
+/** Appends the descriptor of an established connection. */
+export function acceptQueuePush(tcp: Tcp, listener: Tcb, fd: number): void {
+  const ring = listener.rcvRing;
+  const tail = Atomics.load(tcp.ctl, ring + RING_TAIL);
+  tcp.mem.words[entryAt(tcp, ring, tail)] = fd;
+  Atomics.store(tcp.ctl, ring + RING_TAIL, (tail + 1) | 0);
+}
+
+/** Takes the oldest connection, racing application threads; -1 when there is none. */
+export function acceptQueuePop(tcp: Tcp, listener: Tcb): number {
+  const { ctl, mem } = tcp;
+  const ring = listener.rcvRing;
+  for (;;) {
+    const head = Atomics.load(ctl, ring + RING_HEAD);
+    if (head === Atomics.load(ctl, ring + RING_TAIL)) return -1;
+    const fd = mem.words[entryAt(tcp, ring, head)]!;
+    if (Atomics.compareExchange(ctl, ring + RING_HEAD, head, (head + 1) | 0) === head) return fd;
+  }
+}

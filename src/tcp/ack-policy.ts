@@ -1,0 +1,118 @@
+/**
+ * When an ACK is sent (RFC 9293 3.8.6.3, RFC 5681 4.2; Linux tcp_input.c: tcp_event_data_recv,
+ * __tcp_ack_snd_check, tcp_output.c: tcp_send_delayed_ack): quick ACKs at the start, then delayed
+ * by 40-200 ms, and riding on data while the connection plays ping-pong. Decides and marks; output
+ * sends.
+ */
+import { advertisedMss } from './mss.js';
+import { PSH, type Segment } from './segment.js';
+import { PENDING_ACK } from './sock.js';
+import { DEFAULT_MSS, type Tcb } from './tcb.js';
+import type { Tcp } from './tcp.js';
+import { armTimer } from './timer-arm.js';
+
+/** Linux TCP_ATO_MIN, TCP_DELACK_MAX. */
+export const ATO_MIN_US = 40_000;
+const DELACK_MAX_US = 200_000;
+const MAX_QUICKACKS = 16;
+/** Linux TCP_MIN_MSS. */
+const MIN_MSS = 88;
+
+/** An ACK goes out with the next output, whatever else there is to send. */
+export function ackNow(tcp: Tcp, tcb: Tcb): void {
+  tcp.mark(tcb, PENDING_ACK);
+}
+
+/** Linux tcp_incr_quickack: a burst of immediate ACKs while the peer may be in slow start. */
+function incrQuickack(tcb: Tcb): void {
+  const quick = Math.max(2, Math.floor(tcb.rcvWnd / (2 * tcb.rcvMss)));
+  tcb.quickAcks = Math.max(tcb.quickAcks, Math.min(quick, MAX_QUICKACKS));
+}
+
+/**
+ * Linux tcp_enter_quickack_mode: the same, even if the application has been answering all along.
+ */
+export function enterQuickack(tcb: Tcb): void {
+  incrQuickack(tcb);
+  tcb.pingpong = false;
+  tcb.atoUs = ATO_MIN_US;
+}
+
+/**
+ * The size of the peer's segments (Linux: tcp_measure_rcv_mss): the largest one seen, or a smaller
+ * one that came twice in a row and is not the tail of something.
+ */
+function measureRcvMss(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  const size = seg.gsoSize > 0 ? seg.gsoSize : seg.length;
+  const last = tcb.lastSegBytes;
+  tcb.lastSegBytes = 0;
+  if (size >= tcb.rcvMss) {
+    tcb.rcvMss = Math.min(size, advertisedMss(tcp, tcb));
+  } else if (size >= DEFAULT_MSS || (size >= MIN_MSS && (seg.flags & PSH) === 0)) {
+    if (size === last) tcb.rcvMss = size;
+    tcb.lastSegBytes = size;
+  }
+}
+
+/** New in-order data has arrived: estimates the peer's segment size and its pace. */
+export function onDataReceived(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  const { nowUs } = tcp.net;
+  measureRcvMss(tcp, tcb, seg);
+  if (tcb.atoUs === 0) {
+    incrQuickack(tcb);
+    tcb.atoUs = ATO_MIN_US;
+  } else {
+    const gap = nowUs - tcb.lastReceivedUs;
+    if (gap <= ATO_MIN_US / 2) tcb.atoUs = (tcb.atoUs >> 1) + ATO_MIN_US / 2;
+    else if (gap < tcb.atoUs) tcb.atoUs = Math.min((tcb.atoUs >> 1) + gap, tcb.rtoUs);
+    else if (gap > tcb.rtoUs) incrQuickack(tcb);
+  }
+  tcb.lastReceivedUs = nowUs;
+}
+
+/** Data is in: now or later? */
+export function ackCheck(tcp: Tcp, tcb: Tcb): void {
+  const unacked = (tcb.rcvNxt - tcb.rcvWup) | 0;
+  // RFC 9293 3.8.6.3: at least every second full segment. Linux holds this ACK back while the
+  // reader lags, because its reader sends it then (tcp_cleanup_rbuf); ours reads without a word to
+  // the stack.
+  if (unacked > tcb.rcvMss) ackNow(tcp, tcb);
+  else if (tcb.quickAcks > 0 && !tcb.pingpong) ackNow(tcp, tcb);
+  else delayAck(tcp, tcb);
+}
+
+function delayAck(tcp: Tcp, tcb: Tcb): void {
+  let ato = Math.max(tcb.atoUs, ATO_MIN_US);
+  if (ato > ATO_MIN_US) {
+    let most = DELACK_MAX_US;
+    if (tcb.srttUs > 0) most = Math.min(most, Math.max(tcb.srttUs, ATO_MIN_US));
+    ato = Math.min(ato, most);
+  }
+  const { nowUs } = tcp.net;
+  // One that is about to be sent anyway covers this segment too.
+  if (tcb.delackUs <= nowUs + (ato >> 2)) {
+    ackNow(tcp, tcb);
+  } else if (nowUs + ato < tcb.delackUs) {
+    tcb.delackUs = nowUs + ato;
+    armTimer(tcp, tcb);
+  }
+}
+
+/**
+ * An ACK (alone or on data) has left; one that was owed uses up a quick ACK (Linux:
+ * tcp_dec_quickack_mode).
+ */
+export function onAckSent(tcb: Tcb): void {
+  const owed = tcb.delackUs !== Infinity || (tcb.pending & PENDING_ACK) !== 0;
+  tcb.delackUs = Infinity;
+  if (!owed || tcb.quickAcks === 0) return;
+  tcb.quickAcks--;
+  if (tcb.quickAcks === 0) tcb.atoUs = ATO_MIN_US;
+}
+
+/** Data has left: soon after the peer's, so its ACKs may ride on ours from now on. */
+export function onDataSent(tcp: Tcp, tcb: Tcb): void {
+  const { nowUs } = tcp.net;
+  tcb.lastSentUs = nowUs;
+  if (nowUs - tcb.lastReceivedUs < tcb.atoUs) tcb.pingpong = true;
+}

@@ -1,0 +1,136 @@
+/**
+ * ICMP errors about our segments (RFC 9293 3.9.2.2, RFC 5927, RFC 1191; Linux tcp_ipv4.c:
+ * tcp_v4_err, tcp_req_err). An error must quote a sequence number that is outstanding, else it is
+ * nobody's.
+ */
+import {
+  ECONNREFUSED,
+  EHOSTUNREACH,
+  EMSGSIZE,
+  ENETUNREACH,
+  ENOPROTOOPT,
+  EOPNOTSUPP,
+  EPROTO,
+} from '../../net/errno.js';
+import { Mib } from '../../net/mib.js';
+import type { Skb } from '../../net/skb.js';
+import { inetLookupEstablished } from '../../reuseport/lookup.js';
+import { SK_FULL, SK_REQUEST } from '../../reuseport/sock-common.js';
+import { type RequestSock, requestDrop } from '../minisocks.js';
+import { HEADERS_BYTES } from '../mss.js';
+import { between } from '../seq.js';
+import { tcpFail } from '../set-state.js';
+import { PENDING_HEAD, PENDING_OUTPUT } from '../sock.js';
+import { TCP_SYN_RECV, TCP_SYN_SENT } from '../state.js';
+import { CA_LOSS, CA_OPEN, type Tcb } from '../tcb.js';
+import type { Tcp } from '../tcp.js';
+
+const ICMP_DEST_UNREACH = 3;
+const ICMP_TIME_EXCEEDED = 11;
+const ICMP_PARAMETER_PROBLEM = 12;
+const FRAG_NEEDED = 4;
+/** Linux ip_rt_min_pmtu: a smaller claim is not believed. */
+const MIN_PMTU = 552;
+
+/**
+ * Destination-unreachable codes → errno (Linux icmp.c: icmp_err_convert), and whether SYN-SENT
+ * gives up at once.
+ */
+const UNREACHABLE: readonly number[] = [
+  ENETUNREACH,
+  EHOSTUNREACH,
+  ENOPROTOOPT,
+  ECONNREFUSED,
+  EMSGSIZE,
+  EOPNOTSUPP,
+  ENETUNREACH,
+  EHOSTUNREACH,
+  EHOSTUNREACH,
+  ENETUNREACH,
+  EHOSTUNREACH,
+  ENETUNREACH,
+  EHOSTUNREACH,
+  EHOSTUNREACH,
+  EHOSTUNREACH,
+  EHOSTUNREACH,
+];
+/**
+ * Codes that say something about the path, not about the port: a half-open connection is given up
+ * for them.
+ */
+const PATH_CODES = (1 << 0) | (1 << 1) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 11) | (1 << 12);
+
+export function tcpV4Err(tcp: Tcp, skb: Skb, type: number, code: number, info: number): void {
+  const { view, transport: at } = skb;
+  const sport = view.getUint16(at);
+  const dport = view.getUint16(at + 2);
+  const seq = view.getInt32(at + 4);
+  const sk = inetLookupEstablished(tcp.hashinfo, skb.daddr, dport, skb.saddr, sport, skb.ifindex);
+  if (sk === null) {
+    tcp.net.count(Mib.IcmpInErrors);
+  } else if (sk.kind === SK_REQUEST) {
+    requestError(tcp, sk as RequestSock, seq, type, code);
+  } else if (sk.kind === SK_FULL) {
+    connectionError(tcp, sk as Tcb, seq, type, code, info);
+  }
+}
+
+/** Only what concerns the path ends a half-open connection; nothing goes on the wire. */
+function requestError(tcp: Tcp, req: RequestSock, seq: number, type: number, code: number): void {
+  if (seq !== req.iss) {
+    tcp.net.count(Mib.OutOfWindowIcmps);
+    return;
+  }
+  const path =
+    type === ICMP_TIME_EXCEEDED ||
+    type === ICMP_PARAMETER_PROBLEM ||
+    (type === ICMP_DEST_UNREACH && ((PATH_CODES >>> code) & 1) === 1);
+  if (!path) return;
+  tcp.net.count(Mib.ListenDrops);
+  requestDrop(tcp, req);
+}
+
+function connectionError(
+  tcp: Tcp,
+  tcb: Tcb,
+  seq: number,
+  type: number,
+  code: number,
+  info: number,
+): void {
+  if (!between(seq, tcb.sndUna, tcb.sndNxt)) {
+    tcp.net.count(Mib.OutOfWindowIcmps);
+    return;
+  }
+  let errno: number;
+  if (type === ICMP_DEST_UNREACH) {
+    if (code === FRAG_NEEDED) {
+      reducePmtu(tcp, tcb, info);
+      return;
+    }
+    errno = UNREACHABLE[code] ?? EHOSTUNREACH;
+  } else if (type === ICMP_TIME_EXCEEDED) errno = EHOSTUNREACH;
+  else if (type === ICMP_PARAMETER_PROBLEM) errno = EPROTO;
+  else return;
+  if (tcb.state === TCP_SYN_SENT || tcb.state === TCP_SYN_RECV) tcpFail(tcp, tcb, errno);
+  else tcb.softError = errno;
+}
+
+/**
+ * RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
+ */
+function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
+  const pmtu = Math.max(mtu, MIN_PMTU);
+  const current = tcb.pmtu > 0 ? tcb.pmtu : tcp.net.device.mtu;
+  if (pmtu >= current || tcb.state === TCP_SYN_SENT) return;
+  tcb.pmtu = pmtu;
+  const options = tcb.tsOk ? 12 : 0;
+  tcb.sndMss = Math.min(tcb.sndMss, pmtu - HEADERS_BYTES - options);
+  if (tcb.caState === CA_OPEN && tcb.sndUna !== tcb.sndNxt) {
+    tcb.caState = CA_LOSS;
+    tcb.recoveryPoint = tcb.lossPoint = tcb.sndNxt;
+    tcb.rtxNxt = tcb.sndUna;
+    tcb.rttTimed = false;
+    tcp.mark(tcb, PENDING_OUTPUT | PENDING_HEAD);
+  }
+}

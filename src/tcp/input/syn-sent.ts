@@ -1,0 +1,102 @@
+/**
+ * A segment for a connection that has sent its SYN (RFC 9293 3.10.7.3; Linux tcp_input.c:
+ * tcp_rcv_synsent_state_process): SYN-ACK, RST, or the peer's own SYN (simultaneous open).
+ */
+import { EPOLLIN, EPOLLOUT } from '../../net/epoll-bits.js';
+import { Mib } from '../../net/mib.js';
+import { ringReset } from '../../net/ring.js';
+import { ackNow } from '../ack-policy.js';
+import { initialCwnd } from '../init-transfer.js';
+import { syncMss } from '../mss.js';
+import { publishAddresses } from '../publish.js';
+import { rttSample } from '../rtt.js';
+import { ACK, RST, type Segment, SYN } from '../segment.js';
+import { after, before } from '../seq.js';
+import { setState } from '../set-state.js';
+import { PENDING_OUTPUT, PENDING_SYNACK } from '../sock.js';
+import { TCP_ESTABLISHED, TCP_SYN_RECV } from '../state.js';
+import { DEFAULT_MSS, type Tcb } from '../tcb.js';
+import type { Tcp } from '../tcp.js';
+import { armRetransmit, armTimer, stopRetransmit } from '../timer-arm.js';
+import { tsNow } from '../ts-clock.js';
+import { tcpReset } from './checks.js';
+
+export function synSentArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  const ack = (seg.flags & ACK) !== 0;
+  const rst = (seg.flags & RST) !== 0;
+  if (ack && (!after(seg.ack, tcb.sndUna) || after(seg.ack, tcb.sndNxt))) {
+    if (!rst) tcp.wiring.sendReset(tcp, seg);
+    return;
+  }
+  if (ack && badEcho(tcp, tcb, seg)) {
+    tcp.net.count(Mib.PAWSActive);
+    if (!rst) tcp.wiring.sendReset(tcp, seg);
+    return;
+  }
+  if (rst) {
+    if (ack) tcpReset(tcp, tcb);
+    return;
+  }
+  if ((seg.flags & SYN) === 0) return;
+  takeSyn(tcp, tcb, seg);
+  if (ack) established(tcp, tcb, seg);
+  else simultaneousOpen(tcp, tcb);
+}
+
+/** The echoed timestamp is not one that our SYNs carried. */
+function badEcho(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
+  if (!tcb.tsOk || !seg.hasTimestamp || seg.tsecr === 0) return false;
+  const first = tsNow(tcb.retransStampUs, tcb.tsOffset);
+  const last = tsNow(tcp.net.nowUs, tcb.tsOffset);
+  return before(seg.tsecr, first) || after(seg.tsecr, last);
+}
+
+/**
+ * Receive sequence and the options that both want; what our SYN offered stands in tsOk, sackOk and
+ * rcvWscale.
+ */
+function takeSyn(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  tcb.irs = seg.seq;
+  tcb.rcvNxt = (seg.seq + 1) | 0;
+  tcb.rcvWup = tcb.rcvNxt;
+  tcb.sndWl1 = seg.seq;
+  tcb.sndWl2 = seg.ack;
+  tcb.sndWnd = seg.wnd;
+  tcb.maxWindow = Math.max(tcb.maxWindow, seg.wnd);
+  tcb.tsOk = tcb.tsOk && seg.hasTimestamp;
+  if (tcb.tsOk) {
+    tcb.tsRecent = seg.tsval;
+    tcb.tsRecentUs = tcp.net.nowUs;
+  }
+  tcb.sackOk = tcb.sackOk && seg.sackPermitted;
+  tcb.wscaleOk = tcb.wscaleOk && seg.wscale >= 0;
+  tcb.sndWscale = tcb.wscaleOk ? seg.wscale : 0;
+  if (!tcb.wscaleOk) tcb.rcvWscale = 0;
+  syncMss(tcp, tcb, seg.mss === 0 ? DEFAULT_MSS : seg.mss);
+  tcb.rcvMss = Math.min(tcb.sndMss, tcb.rcvMss);
+  ringReset(tcp.ctl, tcb.rcvRing, tcb.rcvNxt);
+  ringReset(tcp.ctl, tcb.sndRing, (tcb.iss + 1) | 0);
+}
+
+function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  tcb.sndUna = seg.ack;
+  tcb.sndSml = tcb.sndUna;
+  if (tcb.retransmits === 0) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
+  tcb.cwnd = initialCwnd(tcb, tcb.retransmits);
+  tcb.rttTimed = false;
+  tcb.retransmits = tcb.backoff = 0;
+  stopRetransmit(tcb);
+  armTimer(tcp, tcb);
+  publishAddresses(tcp, tcb);
+  setState(tcp, tcb, TCP_ESTABLISHED, EPOLLIN | EPOLLOUT);
+  ackNow(tcp, tcb);
+  tcp.mark(tcb, PENDING_OUTPUT);
+}
+
+/** RFC 9293 3.5 figure 7: both SYNs crossed; our SYN-ACK repeats our ISN. */
+function simultaneousOpen(tcp: Tcp, tcb: Tcb): void {
+  tcb.cwnd = initialCwnd(tcb, tcb.retransmits);
+  setState(tcp, tcb, TCP_SYN_RECV);
+  tcp.mark(tcb, PENDING_SYNACK);
+  armRetransmit(tcp, tcb);
+}

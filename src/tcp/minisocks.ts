@@ -1,0 +1,167 @@
+/**
+ * The two small sockets (Linux tcp_minisocks.c, request_sock.h, inet_timewait_sock.h): a request
+ * socket is a half-open connection in its listener's SYN queue, a time-wait socket what is left of
+ * a closed one. Both sit in ehash beside full sockets. What they do with a segment is in
+ * input/request.ts and input/time-wait.ts.
+ */
+import { Mib } from '../net/mib.js';
+import { inetBindTransfer, inetPutPort } from '../reuseport/bhash.js';
+import { inetEhashInsert, inetEhashRemove } from '../reuseport/ehash.js';
+import { SK_REQUEST, SK_TIMEWAIT } from '../reuseport/sock-common.js';
+import { TcpSock } from './sock.js';
+import { TCP_NEW_SYN_RECV, TCP_TIME_WAIT } from './state.js';
+import type { Tcb } from './tcb.js';
+import type { Tcp } from './tcp.js';
+
+/** RFC 9293 3.4.2: 2 MSL, 60 s as in Linux. */
+export const TIME_WAIT_US = 60_000_000;
+
+/** A half-open connection (SYN received, SYN-ACK sent). */
+export class RequestSock extends TcpSock {
+  readonly listener: Tcb;
+  irs = 0;
+  iss = 0;
+  /** Options of the SYN. */
+  mss = 0;
+  peerWscale = -1;
+  sackOk = false;
+  tsOk = false;
+  tsRecent = 0;
+  tsOffset = 0;
+  /** Window of the SYN (unscaled), and what we offer in the SYN-ACK. */
+  sndWnd = 0;
+  rcvWnd = 0;
+  rcvWscale = 0;
+  tos = 0;
+  /** SYN-ACKs repeated by the timer. */
+  timeouts = 0;
+  /** A third ACK came but the accept queue was full. */
+  acked = false;
+  /** When the first SYN-ACK left (RTT sample of the third ACK), and the last. */
+  firstSentUs = 0;
+  lastSentUs = 0;
+  lastOowUs: number = -Infinity;
+  /** The choice: hash, index in the group (-1 = none), members. */
+  phash = 0;
+  slot = -1;
+  members = 0;
+
+  constructor(tcp: Tcp, listener: Tcb) {
+    super(tcp, SK_REQUEST);
+    this.listener = listener;
+    this.state = TCP_NEW_SYN_RECV;
+  }
+
+  override onTimer(nowUs: number): void {
+    this.tcp.wiring.requestTimer(this, nowUs);
+  }
+}
+
+/**
+ * Puts `req` into ehash and its listener's SYN queue. False: the 4-tuple is taken (a duplicate SYN
+ * raced).
+ */
+export function requestAdd(tcp: Tcp, req: RequestSock): boolean {
+  if (!inetEhashInsert(tcp.hashinfo, req, null)) return false;
+  const queue = req.listener.listen!;
+  queue.reqs++;
+  queue.young++;
+  return true;
+}
+
+/**
+ * Takes `req` out of its listener's SYN queue; the child has taken its place in ehash, or
+ * `requestDrop` removes it.
+ */
+export function requestUnlink(tcp: Tcp, req: RequestSock): void {
+  tcp.net.timers.cancel(req);
+  req.pending = 0;
+  const queue = req.listener.listen;
+  if (queue === null) return;
+  queue.reqs--;
+  if (req.timeouts === 0) queue.young--;
+}
+
+/** Forgets a half-open connection; nothing goes on the wire. */
+export function requestDrop(tcp: Tcp, req: RequestSock): void {
+  if (req.ehashSlot < 0) return;
+  inetEhashRemove(tcp.hashinfo, req);
+  requestUnlink(tcp, req);
+}
+
+/** What is left of a closed connection: TIME-WAIT, or an orphan's FIN-WAIT-2. */
+export class TimewaitSock extends TcpSock {
+  /** TCP_TIME_WAIT or TCP_FIN_WAIT2; `state` is TCP_TIME_WAIT for the tables. */
+  substate: number = TCP_TIME_WAIT;
+  rcvNxt = 0;
+  sndNxt = 0;
+  rcvWnd = 0;
+  rcvWscale = 0;
+  tsOk = false;
+  tsRecent = 0;
+  tsRecentUs = 0;
+  tsOffset = 0;
+  tos = 0;
+  ttl = 64;
+  lastOowUs: number = -Infinity;
+
+  constructor(tcp: Tcp) {
+    super(tcp, SK_TIMEWAIT);
+    this.state = TCP_TIME_WAIT;
+  }
+
+  override onTimer(): void {
+    this.tcp.wiring.timewaitTimer(this);
+  }
+}
+
+/**
+ * Puts a time-wait socket in the place of `tcb` (Linux: tcp_time_wait). False: too many of them
+ * already, the connection just ends. The caller finishes `tcb` itself.
+ */
+export function timewaitReplace(
+  tcp: Tcp,
+  tcb: Tcb,
+  substate: number,
+  timeoutUs: number,
+): TimewaitSock | null {
+  if (tcp.timewaits >= tcp.net.sysctl.tcpMaxTwBuckets) {
+    tcp.net.count(Mib.TCPTimeWaitOverflow);
+    return null;
+  }
+  const tw = new TimewaitSock(tcp);
+  tw.substate = substate;
+  tw.daddr = tcb.daddr;
+  tw.dport = tcb.dport;
+  tw.rcvSaddr = tcb.rcvSaddr;
+  tw.num = tcb.num;
+  tw.boundDevIf = tcb.boundDevIf;
+  tw.reuse = tcb.reuse;
+  tw.reuseport = tcb.reuseport;
+  tw.uid = tcb.uid;
+  tw.rcvNxt = tcb.rcvNxt;
+  tw.sndNxt = tcb.sndNxt;
+  tw.rcvWnd = Math.max(0, (tcb.rcvWup + tcb.rcvWnd - tcb.rcvNxt) | 0);
+  tw.rcvWscale = tcb.rcvWscale;
+  tw.tsOk = tcb.tsOk;
+  tw.tsRecent = tcb.tsRecent;
+  tw.tsRecentUs = tcb.tsRecentUs;
+  tw.tsOffset = tcb.tsOffset;
+  tw.tos = tcb.tos;
+  tw.ttl = tcb.ttl;
+  if (!inetEhashInsert(tcp.hashinfo, tw, tcb)) return null;
+  inetBindTransfer(tcb, tw);
+  tcp.timewaits++;
+  tcp.net.timers.arm(tw, tcp.net.nowUs + timeoutUs);
+  return tw;
+}
+
+/** The end of a time-wait socket. */
+export function timewaitKill(tcp: Tcp, tw: TimewaitSock): void {
+  if (tw.ehashSlot < 0) return;
+  tcp.net.timers.cancel(tw);
+  tw.pending = 0;
+  inetEhashRemove(tcp.hashinfo, tw);
+  inetPutPort(tcp.hashinfo, tw);
+  tcp.timewaits--;
+}

@@ -1,0 +1,110 @@
+/**
+ * Segments without a full connection behind them: SYN-ACKs, ACKs of request and time-wait sockets,
+ * and RSTs (RFC 9293 3.10.7.1; Linux tcp_ipv4.c: tcp_v4_send_synack, tcp_v4_send_ack,
+ * tcp_v4_send_reset; tcp_output.c: tcp_make_synack, tcp_send_active_reset).
+ */
+import { Mib } from '../../net/mib.js';
+import type { RequestSock, TimewaitSock } from '../minisocks.js';
+import { advertisedMss } from '../mss.js';
+import { writeSynOptions, writeTimestamp } from '../options.js';
+import { ACK, RST, type Segment, SYN, TCP_HEADER_BYTES } from '../segment.js';
+import type { Tcb } from '../tcb.js';
+import type { Tcp } from '../tcp.js';
+import { tsNow } from '../ts-clock.js';
+import { sendSegment, transmit, writeHeader } from './transmit.js';
+
+/** The ECN bits of the TOS octet are not reflected. */
+const TOS_WITHOUT_ECN = 0xfc;
+
+export function sendSynAck(tcp: Tcp, req: RequestSock): void {
+  const { net } = tcp;
+  const skb = net.outputSkbs.alloc();
+  if (skb === null) return;
+  const at = skb.start;
+  const { listener } = req;
+  const end = writeSynOptions(
+    skb.view,
+    at + TCP_HEADER_BYTES,
+    advertisedMss(tcp, listener),
+    req.sackOk,
+    req.tsOk,
+    tsNow(net.nowUs, req.tsOffset),
+    req.tsRecent,
+    req.peerWscale >= 0 ? req.rcvWscale : -1,
+  );
+  const ack = (req.irs + 1) | 0;
+  writeHeader(skb.view, at, end, req.num, req.dport, req.iss, ack, SYN | ACK, req.rcvWnd);
+  skb.end = end;
+  req.lastSentUs = net.nowUs;
+  if (req.firstSentUs === 0) req.firstSentUs = net.nowUs;
+  sendSegment(tcp, skb, req.rcvSaddr, req.daddr, listener.tos, listener.ttl, 0, true);
+  net.outputSkbs.release(skb);
+}
+
+/** An ACK on behalf of a minisocket: same form for both. */
+function sendMinisockAck(
+  tcp: Tcp,
+  sk: RequestSock | TimewaitSock,
+  seq: number,
+  ack: number,
+  window: number,
+  tsOk: boolean,
+  tsOffset: number,
+  tsRecent: number,
+  tos: number,
+): void {
+  const { net } = tcp;
+  const skb = net.outputSkbs.alloc();
+  if (skb === null) return;
+  const at = skb.start;
+  let end = at + TCP_HEADER_BYTES;
+  if (tsOk && tsRecent !== 0) {
+    end = writeTimestamp(skb.view, end, tsNow(net.nowUs, tsOffset), tsRecent);
+  }
+  writeHeader(skb.view, at, end, sk.num, sk.dport, seq, ack, ACK, window);
+  skb.end = end;
+  sendSegment(tcp, skb, sk.rcvSaddr, sk.daddr, tos, net.sysctl.ipDefaultTtl, 0, true);
+  net.outputSkbs.release(skb);
+}
+
+export function sendRequestAck(tcp: Tcp, req: RequestSock): void {
+  const seq = (req.iss + 1) | 0;
+  const ack = (req.irs + 1) | 0;
+  const window = req.rcvWnd >>> req.rcvWscale;
+  const tos = req.tos & TOS_WITHOUT_ECN;
+  sendMinisockAck(tcp, req, seq, ack, window, req.tsOk, req.tsOffset, req.tsRecent, tos);
+}
+
+export function sendTimewaitAck(tcp: Tcp, tw: TimewaitSock): void {
+  const window = tw.rcvWnd >>> tw.rcvWscale;
+  const { sndNxt, rcvNxt, tsOk, tsOffset, tsRecent, tos } = tw;
+  sendMinisockAck(tcp, tw, sndNxt, rcvNxt, window, tsOk, tsOffset, tsRecent, tos);
+}
+
+/**
+ * The RST for `seg`, which belongs to no connection or must not; never for a RST, never to a group
+ * address.
+ */
+export function sendReset(tcp: Tcp, seg: Segment): void {
+  const { net } = tcp;
+  if ((seg.flags & RST) !== 0) return;
+  const skb = net.outputSkbs.alloc();
+  if (skb === null) return;
+  const acked = (seg.flags & ACK) !== 0;
+  const seq = acked ? seg.ack : 0;
+  const ack = acked ? 0 : seg.endSeq;
+  const at = skb.start;
+  const end = at + TCP_HEADER_BYTES;
+  writeHeader(skb.view, at, end, seg.dport, seg.sport, seq, ack, acked ? RST : RST | ACK, 0);
+  skb.end = end;
+  net.count(Mib.TcpOutRsts);
+  const tos = seg.tos & TOS_WITHOUT_ECN;
+  sendSegment(tcp, skb, seg.daddr, seg.saddr, tos, net.sysctl.ipDefaultTtl, 0, true);
+  net.outputSkbs.release(skb);
+}
+
+/** RST|ACK of a connection that ends abnormally: tells the peer at once. */
+export function sendActiveReset(tcp: Tcp, tcb: Tcb): void {
+  tcp.net.count(Mib.TcpOutRsts);
+  transmit(tcp, tcb, tcb.sndNxt, 0, RST | ACK);
+}

@@ -1,0 +1,179 @@
+/**
+ * Builds one segment and hands it to IPv4 (RFC 9293 3.10.7.4 "send"; Linux tcp_output.c:
+ * __tcp_transmit_skb). Header and options go into a small buffer; payload of more than a few
+ * kilobytes stays in the send ring and is pointed at.
+ */
+import { checksumFold, pseudoSum, skbChecksum } from '../../net/checksum.js';
+import { ipv4Xmit } from '../../net/ipv4.js';
+import { IPPROTO_TCP, offsetOf, tcphdr } from '../../net/layout.js';
+import { Mib } from '../../net/mib.js';
+import { RING_CAPACITY, RING_PAGE } from '../../net/ring.js';
+import { CHECKSUM_PARTIAL, type Skb } from '../../net/skb.js';
+import { PAGE_BYTES } from '../../net/sockmem.js';
+import { onAckSent, onDataSent } from '../ack-policy.js';
+import { advertisedMss } from '../mss.js';
+import { writeSack, writeSynOptions, writeTimestamp } from '../options.js';
+import { selectWindow } from '../rcv-window.js';
+import { ACK, FIN, RST, SYN, TCP_HEADER_BYTES } from '../segment.js';
+import { PENDING_ACK } from '../sock.js';
+import type { Tcb } from '../tcb.js';
+import type { Tcp } from '../tcp.js';
+import { tsNow } from '../ts-clock.js';
+
+const SOURCE = offsetOf(tcphdr, 'source');
+const DEST = offsetOf(tcphdr, 'dest');
+const SEQ = offsetOf(tcphdr, 'seq');
+const ACK_SEQ = offsetOf(tcphdr, 'ack_seq');
+const DOFF = offsetOf(tcphdr, 'doff');
+const FLAGS = offsetOf(tcphdr, 'flags');
+const WINDOW = offsetOf(tcphdr, 'window');
+const CHECK = offsetOf(tcphdr, 'check');
+const URG_PTR = offsetOf(tcphdr, 'urg_ptr');
+
+/** Payload up to this size is copied behind its header: cheaper than a gathered write. */
+const COPY_BYTES = 2048;
+
+/**
+ * Writes the fixed header at `at`; options are there already and end at `end`. The checksum field
+ * is left 0.
+ */
+export function writeHeader(
+  view: DataView,
+  at: number,
+  end: number,
+  sport: number,
+  dport: number,
+  seq: number,
+  ack: number,
+  flags: number,
+  window: number,
+): void {
+  view.setUint16(at + SOURCE, sport);
+  view.setUint16(at + DEST, dport);
+  view.setInt32(at + SEQ, seq);
+  view.setInt32(at + ACK_SEQ, ack);
+  view.setUint8(at + DOFF, ((end - at) >> 2) << 4);
+  view.setUint8(at + FLAGS, flags);
+  view.setUint16(at + WINDOW, window);
+  view.setUint16(at + CHECK, 0);
+  view.setUint16(at + URG_PTR, 0);
+}
+
+/** Completes the checksum, or leaves it to the link, and sends. `skb` begins at the TCP header. */
+export function sendSegment(
+  tcp: Tcp,
+  skb: Skb,
+  saddr: number,
+  daddr: number,
+  tos: number,
+  ttl: number,
+  id: number,
+  df: boolean,
+): boolean {
+  const { net } = tcp;
+  const at = skb.start;
+  const pseudo = pseudoSum(saddr, daddr, IPPROTO_TCP, skb.length);
+  if (net.device.offload.checksum) {
+    skb.ipSummed = CHECKSUM_PARTIAL;
+    skb.csumStart = at;
+    skb.csumOffset = CHECK;
+    skb.view.setUint16(at + CHECK, pseudo);
+  } else {
+    skb.view.setUint16(at + CHECK, checksumFold(skbChecksum(skb, at, pseudo)));
+  }
+  const segments = skb.gsoSize > 0 ? Math.ceil((skb.length - 20) / skb.gsoSize) : 1;
+  net.count(Mib.TcpOutSegs, segments);
+  return ipv4Xmit(net, skb, saddr, daddr, IPPROTO_TCP, tos, ttl, id, df);
+}
+
+/**
+ * Points the skb at ring bytes [seq, seq + length), or copies them behind the header when they are
+ * few.
+ */
+function attachPayload(tcp: Tcp, tcb: Tcb, skb: Skb, seq: number, length: number): void {
+  const { ctl, mem } = tcp;
+  const capacity = ctl[tcb.sndRing + RING_CAPACITY]!;
+  const base = ctl[tcb.sndRing + RING_PAGE]! * PAGE_BYTES;
+  const at = seq & (capacity - 1);
+  const first = Math.min(length, capacity - at);
+  if (length <= COPY_BYTES) {
+    mem.bytes.copyWithin(skb.end, base + at, base + at + first);
+    if (first < length) mem.bytes.copyWithin(skb.end + first, base, base + length - first);
+    skb.end += length;
+    return;
+  }
+  skb.frag0 = base + at;
+  skb.frag0Bytes = first;
+  if (first < length) {
+    skb.frag1 = base;
+    skb.frag1Bytes = length - first;
+  }
+}
+
+/**
+ * Sends [seq, seq + length) of the send ring (length may be 0) with `flags`; more than one MSS
+ * leaves as a super-packet that the link cuts. Carries the newest ACK and window. False: nothing
+ * was sent (no buffer, or the link refused).
+ */
+export function transmit(tcp: Tcp, tcb: Tcb, seq: number, length: number, flags: number): boolean {
+  const { net } = tcp;
+  const skb = net.outputSkbs.alloc();
+  if (skb === null) {
+    net.count(Mib.IpOutDiscards);
+    return false;
+  }
+  const { view } = skb;
+  const at = skb.start;
+  let end = at + TCP_HEADER_BYTES;
+  if (tcb.tsOk) end = writeTimestamp(view, end, tsNow(net.nowUs, tcb.tsOffset), tcb.tsRecent);
+  if (length === 0 && tcb.sackOk && (flags & (FIN | RST)) === 0) {
+    const { dsackLeft, dsackRight } = tcb;
+    const most = tcb.tsOk ? 3 : 4;
+    end = writeSack(view, end, tcb.ofo, tcb.ofoNewest, dsackLeft, dsackRight, most);
+    tcb.dsackLeft = tcb.dsackRight = 0;
+  }
+  const window = selectWindow(tcp, tcb);
+  writeHeader(view, at, end, tcb.num, tcb.dport, seq, tcb.rcvNxt, flags, window);
+  skb.end = end;
+  if (length > 0) attachPayload(tcp, tcb, skb, seq, length);
+  if (length > tcb.sndMss) skb.gsoSize = tcb.sndMss;
+  tcb.ipId = (tcb.ipId + 1) & 0xffff;
+  const df = !tcb.pmtuLocked;
+  const sent = sendSegment(tcp, skb, tcb.rcvSaddr, tcb.daddr, tcb.tos, tcb.ttl, tcb.ipId, df);
+  net.outputSkbs.release(skb);
+  if ((flags & ACK) !== 0) {
+    onAckSent(tcb);
+    tcb.pending &= ~PENDING_ACK;
+  }
+  if (length > 0) onDataSent(tcp, tcb);
+  return sent;
+}
+
+/**
+ * Sends our SYN, or SYN-ACK of a simultaneous open (flags tell): options as offered, window
+ * unscaled.
+ */
+export function transmitSyn(tcp: Tcp, tcb: Tcb, flags: number): void {
+  const { net } = tcp;
+  const skb = net.outputSkbs.alloc();
+  if (skb === null) return;
+  const { view } = skb;
+  const at = skb.start;
+  const end = writeSynOptions(
+    view,
+    at + TCP_HEADER_BYTES,
+    advertisedMss(tcp, tcb),
+    tcb.sackOk,
+    tcb.tsOk,
+    tsNow(net.nowUs, tcb.tsOffset),
+    tcb.tsRecent,
+    tcb.wscaleOk ? tcb.rcvWscale : -1,
+  );
+  const ack = (flags & ACK) !== 0 ? tcb.rcvNxt : 0;
+  const window = Math.min(tcb.rcvWnd, 65_535);
+  writeHeader(view, at, end, tcb.num, tcb.dport, tcb.iss, ack, flags | SYN, window);
+  skb.end = end;
+  tcb.ipId = (tcb.ipId + 1) & 0xffff;
+  sendSegment(tcp, skb, tcb.rcvSaddr, tcb.daddr, tcb.tos, tcb.ttl, tcb.ipId, true);
+  net.outputSkbs.release(skb);
+}

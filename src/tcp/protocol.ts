@@ -1,0 +1,53 @@
+/**
+ * Puts the rooms of TCP together: the protocol object with its seams wired, registered with IPv4.
+ */
+
+import { IPPROTO_TCP } from '../net/layout.js';
+import type { NetNs } from '../net/netns.js';
+import { InetHashinfo } from '../reuseport/hashinfo.js';
+import type { SockCommon } from '../reuseport/sock-common.js';
+import { tcpV4Rcv } from './input/arrives.js';
+import { tcpV4Err } from './input/icmp-error.js';
+import type { TimewaitSock } from './minisocks.js';
+import { sendActiveReset, sendReset } from './output/reply.js';
+import type { Tcb } from './tcb.js';
+import { type ReadyListener, Tcp } from './tcp.js';
+import { requestTimer, tcbTimer, timewaitTimer } from './timers.js';
+
+/** Distance of a recycled connection's ISN from the old one's SND.NXT (Linux: tcp_twsk_unique). */
+const ISN_STEP = 65_537;
+
+/** A TCP for `net`; `maxSockets` bounds the established table. */
+export function createTcp(net: NetNs, events: ReadyListener, maxSockets: number): Tcp {
+  const hashinfo = new InetHashinfo(net, maxSockets);
+  const tcp = new Tcp(net, hashinfo, events);
+  tcp.wiring = { tcbTimer, requestTimer, timewaitTimer, sendReset, sendActiveReset };
+  hashinfo.twskUnique = (tw, sk) => twskUnique(tcp, tw as TimewaitSock, sk);
+  net.inetProtos[IPPROTO_TCP] = {
+    rcv: (skb) => tcpV4Rcv(tcp, skb),
+    err: (skb, type, code, info) => tcpV4Err(tcp, skb, type, code, info),
+  };
+  return tcp;
+}
+
+/**
+ * May connect() take the place of a TIME-WAIT connection (Linux tcp_ipv4.c: tcp_twsk_unique)?
+ * Timestamps must protect the new one, and enough time must have passed; a port asked for by bind()
+ * needs no sysctl.
+ */
+function twskUnique(tcp: Tcp, tw: TimewaitSock, sk: SockCommon): boolean {
+  const { sysctl, nowUs } = tcp.net;
+  if (!tw.tsOk || tw.tsRecentUs === 0) return false;
+  const loopback = tcp.net.isLocal(sk.daddr);
+  const allowed = sk.num !== 0 || sysctl.tcpTwReuse === 1 || (sysctl.tcpTwReuse === 2 && loopback);
+  if (!allowed || nowUs - tw.tsRecentUs <= sysctl.tcpTwReuseDelay * 1000) return false;
+  const tcb = sk as Tcb;
+  tcb.iss = (tw.sndNxt + ISN_STEP) | 0;
+  if (tcb.iss === 0) tcb.iss = 1;
+  tcb.tsRecent = tw.tsRecent;
+  tcb.tsRecentUs = tw.tsRecentUs;
+  tcp.net.timers.cancel(tw);
+  tw.pending = 0;
+  tcp.timewaits--;
+  return true;
+}

@@ -1,0 +1,9 @@
+/**
+ * `tunstack/testing`: a stack in memory, a peer played by hand, and a simulated wire between
+ * stacks.
+ */
+export { ipv4, MemoryStack, type MemoryStackOptions, seededRandom } from './memory-stack.js';
+export { decodePacket, encodePacket, internetChecksum, type TcpPacket } from './packet.js';
+export { formatSegment, type OptionText, parseSegment, type SegmentText } from './packet-text.js';
+export { Peer, type PeerOptions } from './peer.js';
+export { type Wire, type WireOptions, wire } from './wire.js';

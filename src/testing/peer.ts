@@ -1,0 +1,149 @@
+/**
+ * A peer played by hand against a MemoryStack: `in` sends a segment written as text, `out` demands
+ * exactly one segment, `quiet` demands none. Sequence numbers are relative to the first SYN of each
+ * side, as in packetdrill.
+ */
+
+import { ipv4, type MemoryStack } from './memory-stack.js';
+import { decodePacket, encodePacket, type TcpPacket } from './packet.js';
+import { formatSegment, type OptionText, parseSegment, type SegmentText } from './packet-text.js';
+
+export interface PeerOptions {
+  /** The peer's address and port; defaults 198.18.0.254 and 40000. */
+  address?: string;
+  port?: number;
+  /** The stack's port; default 80. */
+  localPort?: number;
+  /** The peer's initial sequence number on the wire. */
+  isn?: number;
+}
+
+export class Peer {
+  readonly host: MemoryStack;
+  readonly address: number;
+  readonly port: number;
+  localPort: number;
+  readonly isn: number;
+  /** The stack's initial sequence number, known from its SYN. */
+  localIsn: number | null = null;
+  /** The packet that the last `out` took. */
+  last: TcpPacket | null = null;
+
+  constructor(host: MemoryStack, options: PeerOptions = {}) {
+    this.host = host;
+    this.address = ipv4(options.address ?? '198.18.0.254');
+    this.port = options.port ?? 40_000;
+    this.localPort = options.localPort ?? 80;
+    this.isn = options.isn ?? 0x7ffff000;
+  }
+
+  /** Sends a segment; payload bytes are `payload` or zeros of the length that the text says. */
+  in(text: string, payload?: Uint8Array | string): void {
+    this.host.inject(this.bytes(text, payload));
+  }
+
+  /** The same without letting the stack answer yet: part of a batch. */
+  queue(text: string, payload?: Uint8Array | string): void {
+    this.host.input(this.bytes(text, payload));
+  }
+
+  bytes(text: string, payload?: Uint8Array | string): Uint8Array {
+    const segment = parseSegment(text);
+    const data = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
+    if (data !== undefined && data.length !== segment.length) {
+      throw new SyntaxError(`${text}: payload is ${data.length} bytes`);
+    }
+    return encodePacket({
+      source: this.address,
+      destination: this.host.address,
+      sport: this.port,
+      dport: this.localPort,
+      seq: (this.isn + segment.seq) >>> 0,
+      ack: segment.ack === undefined ? 0 : ((this.localIsn ?? 0) + segment.ack) >>> 0,
+      flags: segment.flags,
+      window: segment.win ?? 65_535,
+      urgent: segment.urg ?? 0,
+      options: (segment.options ?? []).map((option) => this.liveOption(option)),
+      payload: data ?? new Uint8Array(segment.length),
+      ttl: 64,
+      tos: 0,
+      id: 0,
+      df: false,
+    });
+  }
+
+  /** SACK blocks of the peer name our sequence numbers. */
+  private liveOption(option: OptionText): OptionText {
+    if (option.kind !== 'sack') return option;
+    const base = this.localIsn ?? 0;
+    return {
+      kind: 'sack',
+      blocks: option.blocks.map(([l, r]) => [(base + l) >>> 0, (base + r) >>> 0]),
+    };
+  }
+
+  /**
+   * Takes the next packet that the stack sent and compares it with `text`: flags, sequence numbers,
+   * length and ack always (no `ack` written = the field is 0), window and options if written.
+   * Throws Error with both forms.
+   */
+  out(text: string): TcpPacket {
+    const expected = parseSegment(text);
+    const bytes = this.host.sent.shift();
+    if (bytes === undefined) throw new Error(`expected ${text}, but nothing was sent`);
+    const packet = decodePacket(bytes, this.host.partialChecksums);
+    this.last = packet;
+    if (packet.flags.includes('S')) this.localIsn ??= packet.seq;
+    const actual = this.relative(packet);
+    const shown: SegmentText = { ...actual };
+    if (expected.win === undefined) delete shown.win;
+    if (expected.options === undefined) delete shown.options;
+    if (expected.options === null) shown.options = null;
+    const wanted = formatSegment({ ...expected, ack: expected.ack ?? 0 });
+    if (formatSegment(shown) !== wanted) {
+      throw new Error(`expected ${wanted}, got ${formatSegment(actual)}`);
+    }
+    return packet;
+  }
+
+  /** Demands that nothing (more) was sent. */
+  quiet(): void {
+    const bytes = this.host.sent.shift();
+    if (bytes === undefined) return;
+    const packet = decodePacket(bytes, this.host.partialChecksums);
+    throw new Error(`expected nothing, got ${formatSegment(this.relative(packet))}`);
+  }
+
+  private relative(packet: TcpPacket): SegmentText {
+    const base = this.localIsn ?? 0;
+    const rst = packet.flags.includes('R') && !packet.flags.includes('.');
+    const seq = this.localIsn === null && rst ? packet.seq : (packet.seq - base) >>> 0;
+    const options = packet.options.map((option): OptionText => {
+      if (option.kind !== 'sack') return option;
+      const blocks = option.blocks.map(([l, r]): [number, number] => [
+        (l - this.isn) >>> 0,
+        (r - this.isn) >>> 0,
+      ]);
+      return { kind: 'sack', blocks };
+    });
+    return {
+      flags: packet.flags,
+      seq,
+      length: packet.payload.length,
+      ack: packet.flags.includes('.') ? (packet.ack - this.isn) >>> 0 : packet.ack,
+      win: packet.window,
+      urg: packet.urgent,
+      options,
+    };
+  }
+
+  /** A whole passive handshake; returns the accepted descriptor. */
+  establish(listener: number, options = '<mss 1460>', win = 65_535): number {
+    this.in(`S 0:0(0) win ${win} ${options}`);
+    this.out('S. 0:0(0) ack 1 <...>');
+    this.in(`. 1:1(0) ack 1 win ${win}`);
+    const fd = this.host.accept(listener);
+    if (fd < 0) throw new Error(`accept: errno ${-fd}`);
+    return fd;
+  }
+}

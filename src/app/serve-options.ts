@@ -1,0 +1,219 @@
+/**
+ * The command line of `serve`: its flags, and what their values may be. Everything is checked here,
+ * before anything is opened; what this release does not build is refused by name, never accepted
+ * and ignored.
+ */
+import { checkAddresses } from '../device/address.js';
+import { getSysctl, type Profile, SYSCTLS, Sysctl, setSysctl } from '../net/sysctl.js';
+import { MAX_THREADS } from '../socket/uapi/layout.js';
+import { UsageError } from './command.js';
+import { type Flag, HELP_FLAG, nearest, type ParsedFlags, parseFlags } from './flags.js';
+
+export const SERVE_FLAGS: readonly Flag[] = [
+  { name: 'workers', value: 'N', text: 'worker threads (4)' },
+  { name: 'port', value: 'P', text: 'listening port (80)' },
+  {
+    name: 'accept',
+    value: 'MODEL',
+    text: 'reuseport: one listener each, shared: one for all, dispatch: one acceptor (reuseport)',
+  },
+  { name: 'select', value: 'SELECTOR', text: 'selector of the reuseport group (hash)' },
+  {
+    name: 'setup',
+    value: 'STYLE',
+    text: 'inherit = the master listens N times, self = each worker for itself (inherit)',
+  },
+  { name: 'backlog', value: 'N', text: 'accept backlog (511)' },
+  { name: 'profile', value: 'KERNEL', text: 'kernel to be like: 5.0 or 6.18 (6.18)' },
+  { name: 'tun', value: 'NAME', text: 'device (tunstack0)' },
+  { name: 'address', value: 'CIDR', text: "the stack's address (198.18.0.1/24)" },
+  { name: 'peer', value: 'IP', text: "the host's address on the device (198.18.0.254)" },
+  { name: 'mtu', value: 'N', text: 'largest packet, bytes (1500)' },
+  { name: 'queues', value: 'N', text: 'stack threads, each with a TUN queue of its own (1)' },
+  { name: 'no-offload', text: 'packet by packet, checksums in software' },
+  { name: 'root', value: 'DIR', text: 'serve files under /files/' },
+  { name: 'services', text: 'echo (7), discard (9), chargen (19) over TCP' },
+  { name: 'sysctl', value: 'NAME=VALUE', repeatable: true, text: 'set a knob; repeatable' },
+  { name: 'strace', text: "system calls of the workers in strace's grammar, on stderr" },
+  { name: 'pcap', value: 'FILE', text: 'pcapng of everything; - = stdout' },
+  { name: 'control', value: 'PATH', text: 'unix socket for ss, nstat, lsof (/run/tunstack.sock)' },
+  { name: 'json', text: 'one JSON object a line on stdout instead of the banner' },
+  { name: 'rootless', text: 're-run inside unshare -Urn' },
+  HELP_FLAG,
+];
+
+export type AcceptModel = 'reuseport' | 'shared' | 'dispatch';
+
+export interface ServeOptions {
+  workers: number;
+  port: number;
+  accept: AcceptModel;
+  setup: 'inherit' | 'self';
+  backlog: number;
+  profile: Profile;
+  tun: string;
+  /** CIDR. */
+  address: string;
+  peer: string;
+  mtu: number;
+  offload: boolean;
+  root: string | null;
+  services: boolean;
+  sysctl: Record<string, string>;
+  strace: boolean;
+  pcap: string | null;
+  /** null = the default places. */
+  control: string | null;
+  json: boolean;
+  rootless: boolean;
+  help: boolean;
+}
+
+/**
+ * Threads that a stack knows at a time, less the master and an acceptor (socket/uapi/layout.ts:
+ * MAX_THREADS).
+ */
+export const WORKERS_MAX: number = MAX_THREADS - 2;
+
+const SELECTORS = ['hash', 'random', 'rr', 'least', 'p2c', 'consistent', 'cpu'];
+
+/** Throws UsageError, and what checkAddresses throws (which has exit code 2, too). */
+export function parseServeOptions(argv: readonly string[]): ServeOptions {
+  const flags = parseFlags('serve', SERVE_FLAGS, argv);
+  refuseUnbuilt(flags);
+  const profile = choice(flags, 'profile', ['5.0', '6.18'] as const, '6.18');
+  const options: ServeOptions = {
+    workers: integer(flags, 'workers', 1, WORKERS_MAX, 4),
+    port: integer(flags, 'port', 1, 65535, 80),
+    accept: choice(flags, 'accept', ['reuseport', 'shared', 'dispatch'] as const, 'reuseport'),
+    setup: choice(flags, 'setup', ['inherit', 'self'] as const, 'inherit'),
+    backlog: integer(flags, 'backlog', 0, 65535, 511),
+    profile,
+    tun: flags.values.get('tun') ?? 'tunstack0',
+    address: flags.values.get('address') ?? '198.18.0.1/24',
+    peer: flags.values.get('peer') ?? '198.18.0.254',
+    mtu: integer(flags, 'mtu', 68, 65535, 1500),
+    offload: !flags.given.has('no-offload'),
+    root: flags.values.get('root') ?? null,
+    services: flags.given.has('services'),
+    sysctl: sysctls(flags, profile),
+    strace: flags.given.has('strace'),
+    pcap: flags.values.get('pcap') ?? null,
+    control: flags.values.get('control') ?? null,
+    json: flags.given.has('json'),
+    rootless: flags.given.has('rootless'),
+    help: flags.given.has('help'),
+  };
+  crossCheck(options);
+  return options;
+}
+
+/** What the contract names and a later release builds. */
+function refuseUnbuilt(flags: ParsedFlags): void {
+  const select = flags.values.get('select') ?? 'hash';
+  if (!SELECTORS.includes(select) && !select.endsWith('.js')) {
+    throw new UsageError(
+      `serve: --select ${select}: there is no such selector`,
+      `one of ${SELECTORS.join(', ')} or a FILE.js, of which this release builds --select hash`,
+    );
+  }
+  if (select !== 'hash') {
+    throw new UsageError(
+      `serve: --select ${select} is not built in this release; only the hash is`,
+      'tunstack serve --select hash',
+    );
+  }
+  if (integer(flags, 'queues', 1, 256, 1) !== 1) {
+    throw new UsageError(
+      `serve: --queues ${flags.values.get('queues')}: not built in this release, which has one`,
+      'tunstack serve --queues 1',
+    );
+  }
+}
+
+function crossCheck(options: ServeOptions): void {
+  if (options.accept !== 'reuseport' && options.setup === 'self') {
+    throw new UsageError(
+      `serve: --setup self: with --accept ${options.accept} the one listener is not a worker's own`,
+      `tunstack serve --accept ${options.accept}`,
+    );
+  }
+  if (options.pcap === '-' && options.json) {
+    throw new UsageError(
+      'serve: --pcap - and --json both want stdout',
+      'tunstack serve --json --pcap FILE',
+    );
+  }
+  checkAddresses(options.address, options.peer);
+  if (options.services && [7, 9, 19].includes(options.port)) {
+    throw new UsageError(
+      `serve: port ${options.port} belongs to --services`,
+      'tunstack serve --services --port 80',
+    );
+  }
+}
+
+function wrong(name: string, value: string, why: string, example: string): UsageError {
+  return new UsageError(`serve: --${name} ${value}: ${why}`, `tunstack serve --${name} ${example}`);
+}
+
+function integer(
+  flags: ParsedFlags,
+  name: string,
+  min: number,
+  max: number,
+  otherwise: number,
+): number {
+  const text = flags.values.get(name);
+  if (text === undefined) return otherwise;
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : -1;
+  if (value < min || value > max) {
+    throw wrong(name, text, `must be a whole number from ${min} to ${max}`, String(otherwise));
+  }
+  return value;
+}
+
+function choice<const T extends string>(
+  flags: ParsedFlags,
+  name: string,
+  values: readonly T[],
+  otherwise: T,
+): T {
+  const text = flags.values.get(name);
+  if (text === undefined) return otherwise;
+  const found = values.find((value) => value === text);
+  if (found === undefined) {
+    const near = nearest(text, values) ?? otherwise;
+    throw wrong(name, text, `must be one of ${values.join(', ')}`, near);
+  }
+  return found;
+}
+
+function sysctls(flags: ParsedFlags, profile: Profile): Record<string, string> {
+  const scratch = new Sysctl(profile);
+  const settings: Record<string, string> = {};
+  for (const text of flags.lists.get('sysctl') ?? []) {
+    const equals = text.indexOf('=');
+    const name = text.slice(0, equals);
+    if (equals <= 0) {
+      throw wrong('sysctl', text, 'must be NAME=VALUE', 'net.ipv4.tcp_syncookies=0');
+    }
+    if (getSysctl(scratch, name) === null) {
+      const near = nearest(
+        name,
+        SYSCTLS.map((entry) => entry.name),
+      );
+      throw wrong(
+        'sysctl',
+        text,
+        `there is no ${name}`,
+        `${near ?? 'net.ipv4.tcp_syncookies'}=VALUE`,
+      );
+    }
+    const refused = setSysctl(scratch, name, text.slice(equals + 1));
+    if (refused !== null)
+      throw wrong('sysctl', text, refused, `${name}=${getSysctl(scratch, name)}`);
+    settings[name] = text.slice(equals + 1);
+  }
+  return settings;
+}

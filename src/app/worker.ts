@@ -1,0 +1,98 @@
+/**
+ * Entry point of the threads of `serve`: a worker of the demo server, or the acceptor of model A.
+ * It takes over what the master has prepared, runs its blocking event loop until it is told to
+ * leave, and ends. What it throws reaches the master as this thread's `error` event.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { attachParts, type ThreadParts } from '../socket/attach.js';
+import { straced } from '../socket/strace.js';
+import type { Sys } from '../socket/sys-table.js';
+import { F_SETOWN } from '../socket/uapi/constants.js';
+import { Acceptor } from './demo-server/acceptor.js';
+import { DispatchQueues } from './demo-server/dispatch-queue.js';
+import { Endpoints } from './demo-server/endpoints.js';
+import { FilesEndpoint } from './demo-server/files.js';
+import { HttpProtocol } from './demo-server/http-protocol.js';
+import { makeListeners } from './demo-server/listeners.js';
+import { ServerLoop } from './demo-server/server-loop.js';
+import { StackView } from './demo-server/stack-view.js';
+import {
+  CHARGEN_PORT,
+  ChargenService,
+  DISCARD_PORT,
+  DiscardService,
+  ECHO_PORT,
+  EchoService,
+} from './demo-server/stream-services.js';
+import { WorkerCounters } from './demo-server/worker-counters.js';
+import { writeStderr } from './process-io.js';
+import type { WorkerMessage, WorkerOrder } from './worker-message.js';
+
+function say(message: WorkerMessage): void {
+  parentPort?.postMessage(message);
+}
+
+function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys): void {
+  const counters = new WorkerCounters(order.workers, order.counters);
+  const view = new StackView(order, parts, counters);
+  const loop = new ServerLoop({
+    sys,
+    counters: counters.row(order.worker),
+    nowMs: () => performance.now(),
+    onDraining: () => say('draining'),
+  });
+  const endpoints = new Endpoints(view, new FilesEndpoint(order.root), order.debug);
+  const http = new HttpProtocol(loop, endpoints, () => Date.now());
+  if (order.queues !== null) {
+    const queues = new DispatchQueues(order.workers, order.queues);
+    loop.serveQueue(queues, order.worker, order.wakeFds[order.worker]!, http);
+  } else {
+    loop.serve(takeListener(order, sys), http, order.own);
+  }
+  if (order.services) serveStreams(order, sys, loop);
+  loop.watchStop(order.stopFd);
+  say('ready');
+  loop.run();
+}
+
+/**
+ * The listener that the master has made for this worker (its own from now on), or one made here.
+ */
+function takeListener(order: WorkerOrder, sys: Sys): number {
+  if (order.listenFd < 0) return makeListeners(sys, order.port, order.backlog, 1, true)[0]!;
+  if (order.own) sys.fcntl(order.listenFd, F_SETOWN, 0); // closed with this thread, should it fail
+  return order.listenFd;
+}
+
+function serveStreams(order: WorkerOrder, sys: Sys, loop: ServerLoop): void {
+  for (const [port, protocol] of [
+    [ECHO_PORT, new EchoService(loop)],
+    [DISCARD_PORT, new DiscardService(loop)],
+    [CHARGEN_PORT, new ChargenService(loop)],
+  ] as const) {
+    loop.serve(makeListeners(sys, port, order.backlog, 1, true)[0]!, protocol, true);
+  }
+}
+
+function runAcceptor(order: WorkerOrder, sys: Sys): void {
+  const acceptor = new Acceptor({
+    sys,
+    queues: new DispatchQueues(order.workers, order.queues!),
+    listenFd: order.listenFd,
+    stopFd: order.stopFd,
+    wakeFds: order.wakeFds,
+  });
+  say('ready');
+  acceptor.run();
+  say('draining');
+}
+
+function run(order: WorkerOrder): void {
+  const parts = attachParts(order.shared);
+  const name = order.role === 'worker' ? `worker ${order.worker}` : 'acceptor';
+  const sys = order.strace ? straced(parts.sys, writeStderr, { pid: name }) : parts.sys;
+  if (order.role === 'worker') runWorker(order, parts, sys);
+  else runAcceptor(order, sys);
+}
+
+run(workerData as WorkerOrder);

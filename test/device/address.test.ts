@@ -1,3 +1,4 @@
+/** Addresses on the command line and in ioctls: parsing, printing, and which go together. */
 import { expect } from 'chai';
 import fc from 'fast-check';
 import {

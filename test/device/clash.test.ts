@@ -1,3 +1,4 @@
+/** Finding an address or route that exists already. */
 import { expect } from 'chai';
 import { checkAddresses, formatIpv4, netmaskOf, parseIpv4 } from '../../src/device/address.js';
 import {

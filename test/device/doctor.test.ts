@@ -1,3 +1,4 @@
+/** What the doctor says about good and bad machines. */
 import { expect } from 'chai';
 import { checkAddresses } from '../../src/device/address.js';
 import { diagnose, judgeMachine, type MachineFacts } from '../../src/device/doctor.js';

@@ -1,3 +1,4 @@
+/** A Node Duplex of packets as a device. */
 import { Duplex } from 'node:stream';
 import { expect } from 'chai';
 import { fromDuplex } from '../../src/device/duplex.js';

@@ -1,3 +1,4 @@
+/** The simulated link: order, faults by seed, rate and queue, offload. */
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { type MemoryPairOptions, memoryPair } from '../../src/device/memory.js';

@@ -1,3 +1,4 @@
+/** System calls through koffi: memory, descriptors, errno. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+/** The pcapng writer against the reader, and against tshark where it is installed. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+/** Every refusal of the machine, and what we tell people to do about it. */
 import { expect } from 'chai';
 import { DeviceError } from '../../src/device/errors.js';
 import {

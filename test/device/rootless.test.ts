@@ -1,3 +1,4 @@
+/** Running inside a user namespace: the command, and why it may be forbidden. */
 import { expect } from 'chai';
 import {
   enterCommand,

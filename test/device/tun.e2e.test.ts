@@ -1,3 +1,4 @@
+/** The real TUN device, in network namespaces that the test makes itself. */
 import { execFile, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { fileURLToPath } from 'node:url';

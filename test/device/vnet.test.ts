@@ -1,3 +1,4 @@
+/** The virtio-net header in front of each packet. */
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { readVnetHeader, VNET_HDR_BYTES, writeVnetHeader } from '../../src/device/vnet.js';

@@ -32,8 +32,8 @@ describe('net/mib', () => {
     const names = new Set(MIB_NAMES);
     const old = `IpInReceives IpInDelivers IpReasmOKs IpFragCreates IcmpInEchos IcmpOutEchoReps
       TcpActiveOpens TcpPassiveOpens TcpAttemptFails TcpEstabResets TcpCurrEstab TcpInSegs
-      TcpOutSegs TcpRetransSegs TcpInErrs TcpOutRsts TcpInCsumErrors UdpNoPorts SyncookiesSent SyncookiesRecv
-      SyncookiesFailed EmbryonicRsts TW TWRecycled PAWSActive PAWSEstab DelayedACKs ListenOverflows
+      TcpOutSegs TcpRetransSegs TcpInErrs TcpOutRsts TcpInCsumErrors UdpNoPorts SyncookiesSent
+      SyncookiesRecv SyncookiesFailed EmbryonicRsts TW TWRecycled PAWSActive PAWSEstab DelayedACKs ListenOverflows
       ListenDrops TCPHPHits TCPPureAcks TCPTimeouts TCPLossProbes TCPAbortOnData TCPBacklogDrop
       TCPReqQFullDoCookies TCPReqQFullDrop TCPChallengeACK TCPSYNChallenge IpExtInOctets
       IpExtOutOctets`.split(/\s+/);

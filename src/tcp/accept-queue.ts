@@ -28,7 +28,6 @@ export function acceptQueueOpen(tcp: Tcp, listener: Tcb, backlog: number): numbe
   if (ctl[ring + RING_PAGE] === 0) {
     const page = mem.allocRing(capacity);
     if (page === 0) return -ENOMEM;
-    ctl[ring + RING_HEAD] = ctl[ring + RING_TAIL] = 0;
     ctl[ring + RING_CAPACITY] = capacity;
     Atomics.store(ctl, ring + RING_PAGE, page);
   } else if (capacity > ctl[ring + RING_CAPACITY]! && !growQueue(tcp, listener, capacity)) {
@@ -36,6 +35,19 @@ export function acceptQueueOpen(tcp: Tcp, listener: Tcb, backlog: number): numbe
   }
   ctl[ring + RING_LIMIT] = backlog;
   return 0;
+}
+
+/**
+ * Takes the memory of an empty queue back. The cursors stay where they are: a thread that is about
+ * to take what is gone must lose the race.
+ */
+export function acceptQueueClose(tcp: Tcp, listener: Tcb): void {
+  const { ctl, mem } = tcp;
+  const ring = listener.rcvRing;
+  const page = ctl[ring + RING_PAGE]!;
+  Atomics.store(ctl, ring + RING_PAGE, 0);
+  mem.freeRing(page, ctl[ring + RING_CAPACITY]!);
+  ctl[ring + RING_CAPACITY] = 0;
 }
 
 /**

@@ -4,10 +4,13 @@
  * (net/ring.ts): `published` and `consumed` only say that their cursors have moved. Every call
  * returns a value ≥ 0 or a negated errno.
  */
+
+import { EPOLLIN, EPOLLRDHUP } from '../net/epoll-bits.js';
 import {
   EACCES,
   EADDRNOTAVAIL,
   EALREADY,
+  ECONNRESET,
   EINPROGRESS,
   EINVAL,
   EISCONN,
@@ -19,40 +22,57 @@ import {
 } from '../net/errno.js';
 import { Mib } from '../net/mib.js';
 import { ringUsed } from '../net/ring.js';
-import { BLOCK_OWNER, KIND_TCP } from '../net/sockmem.js';
+import { BLOCK_ERROR, BLOCK_OWNER, KIND_TCP } from '../net/sockmem.js';
+import { inetBhash2UpdateSaddr } from '../reuseport/bhash.js';
 import { inetCskGetPort } from '../reuseport/get-port.js';
 import { inetHashConnect } from '../reuseport/hash-connect.js';
 import { inetHashListen } from '../reuseport/hash-listen.js';
-import { acceptQueueOpen, acceptQueuePop } from './accept-queue.js';
+import { acceptQueueClose, acceptQueueOpen, acceptQueuePop } from './accept-queue.js';
 import { CUBIC } from './cong/cubic.js';
 import { RENO } from './cong/reno.js';
 import { resetQueuedChild } from './input/request.js';
-import { enterFinWait2Minisock } from './input/time-wait.js';
+import { waitForPeer } from './input/time-wait.js';
 import { advertisedMss } from './mss.js';
-import { publishAddresses, publishState } from './publish.js';
+import { publishAddresses, publishError, publishState } from './publish.js';
 import { initialWindow, windowScale } from './rcv-window.js';
 import { attachSendRing as attachRing } from './ring-memory.js';
 import { secureTcpSeq, secureTcpTsOffset } from './secure-seq.js';
-import { destroy, setState, tcpDone } from './set-state.js';
+import { closeSending, destroy, setState, tcpDone } from './set-state.js';
 import { PENDING_OUTPUT, PENDING_SYN, PENDING_WINDOW } from './sock.js';
 import {
   CAN_SEND,
   inStates,
   SYNCHRONIZED,
+  states,
   TCP_CLOSE,
   TCP_CLOSE_WAIT,
   TCP_ESTABLISHED,
   TCP_FIN_WAIT1,
   TCP_FIN_WAIT2,
-  TCP_LAST_ACK,
   TCP_LISTEN,
   TCP_SYN_RECV,
   TCP_SYN_SENT,
 } from './state.js';
-import { RCV_SHUTDOWN, RTO_INITIAL_US, SEND_SHUTDOWN, Tcb } from './tcb.js';
+import {
+  RCV_SHUTDOWN,
+  RTO_INITIAL_US,
+  SEND_SHUTDOWN,
+  SS_CONNECTED,
+  SS_CONNECTING,
+  SS_UNCONNECTED,
+  Tcb,
+} from './tcb.js';
 import type { Tcp } from './tcp.js';
-import { armRetransmit, armTimer } from './timer-arm.js';
-import { finWait2TimeoutUs } from './timers.js';
+import { armRetransmit } from './timer-arm.js';
+
+/** States in which a connection does not end without a RST (Linux: tcp_need_reset). */
+const NEED_RESET = states(
+  TCP_ESTABLISHED,
+  TCP_CLOSE_WAIT,
+  TCP_FIN_WAIT1,
+  TCP_FIN_WAIT2,
+  TCP_SYN_RECV,
+);
 
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
@@ -94,38 +114,44 @@ export function tcpBind(tcp: Tcp, tcb: Tcb, address: number, port: number): numb
  * calls.
  */
 export function tcpListen(tcp: Tcp, tcb: Tcb, backlog: number): number {
-  if (tcb.state !== TCP_CLOSE && tcb.state !== TCP_LISTEN) return -EINVAL;
+  if (tcb.socketState !== SS_UNCONNECTED) return -EINVAL;
   const limit = Math.min(backlog >>> 0, tcp.net.sysctl.somaxconn);
-  const error = acceptQueueOpen(tcp, tcb, limit);
+  const listening = tcb.state === TCP_LISTEN;
+  let error = listening ? 0 : inetCskGetPort(tcp.hashinfo, tcb, tcb.num);
+  if (error === 0) error = acceptQueueOpen(tcp, tcb, limit);
   if (error !== 0) return error;
-  if (tcb.state === TCP_LISTEN) {
-    tcb.listen!.backlog = limit;
-    return 0;
-  }
-  tcb.listen = { backlog: limit, reqs: 0, young: 0, floodWarned: false };
+  // Requests of an earlier time as a listener may still be there.
+  if (tcb.listen === null) tcb.listen = { backlog: limit, reqs: 0, young: 0 };
+  else tcb.listen.backlog = limit;
+  if (listening) return 0;
   tcb.shutdown = 0;
   setState(tcp, tcb, TCP_LISTEN);
-  let failed = inetCskGetPort(tcp.hashinfo, tcb, tcb.num);
-  if (failed === 0) failed = inetHashListen(tcp.hashinfo, tcb);
-  if (failed !== 0) {
+  error = inetHashListen(tcp.hashinfo, tcb);
+  if (error !== 0) {
     setState(tcp, tcb, TCP_CLOSE);
-    return failed;
+    acceptQueueClose(tcp, tcb);
+    return error;
   }
   if (tcb.reuseportCb !== null) tcp.changedGroups.add(tcb.reuseportCb);
   publishAddresses(tcp, tcb);
   return 0;
 }
 
-/** Linux tcp_ipv4.c: tcp_v4_connect. -EINPROGRESS when the SYN is on its way. */
+/**
+ * Linux af_inet.c: __inet_stream_connect, tcp_ipv4.c: tcp_v4_connect. -EINPROGRESS when the SYN is
+ * on its way. A failed attempt that has not been asked about yet reports its error first.
+ */
 export function tcpConnect(tcp: Tcp, tcb: Tcb, address: number, port: number): number {
   const { net } = tcp;
   if (tcb.state === TCP_SYN_SENT || tcb.state === TCP_SYN_RECV) return -EALREADY;
-  if (tcb.state !== TCP_CLOSE) return -EISCONN;
-  const own = net.addresses()[0];
-  const peer = address === 0 ? (own ?? 0) : address;
-  if (own === undefined || peer >>> 28 >= 0xe || port === 0) {
-    return port === 0 && own !== undefined ? -EADDRNOTAVAIL : -ENETUNREACH;
+  if (tcb.state !== TCP_CLOSE || tcb.socketState === SS_CONNECTED) return -EISCONN;
+  if (tcb.socketState === SS_CONNECTING) {
+    const failed = disconnect(tcp, tcb);
+    if (failed !== 0) return -failed;
   }
+  const own = net.addresses()[0];
+  if (own === undefined || address >>> 28 >= 0xe) return -ENETUNREACH;
+  const peer = address === 0 ? own : address;
   const bound = tcb.rcvSaddr;
   if (bound === 0) tcb.rcvSaddr = own;
   tcb.daddr = peer | 0;
@@ -134,10 +160,11 @@ export function tcpConnect(tcp: Tcp, tcb: Tcb, address: number, port: number): n
   tcb.iss = 0;
   const error = inetHashConnect(tcp.hashinfo, tcb);
   if (error !== 0) {
-    tcb.rcvSaddr = bound;
-    tcb.daddr = tcb.dport = 0;
+    forgetPeer(tcp, tcb, bound);
     return error;
   }
+  tcb.socketState = SS_CONNECTING;
+  publishError(tcp, tcb, 0);
   offerOptions(tcp, tcb);
   setState(tcp, tcb, TCP_SYN_SENT);
   publishAddresses(tcp, tcb);
@@ -147,8 +174,22 @@ export function tcpConnect(tcp: Tcp, tcb: Tcb, address: number, port: number): n
   return -EINPROGRESS;
 }
 
-/**
- * Sequence numbers and what our SYN offers (Linux: tcp_connect_init). A recycled TIME-WAIT has
+/** The socket is as bind() left it (Linux: tcp_disconnect); the error that it died of, or 0. */
+function disconnect(tcp: Tcp, tcb: Tcb): number {
+  tcb.socketState = SS_UNCONNECTED;
+  forgetPeer(tcp, tcb, tcb.bindAddrLock ? tcb.rcvSaddr : 0);
+  return Atomics.exchange(tcp.ctl, tcb.at + BLOCK_ERROR, 0);
+}
+
+/** No peer any more, and `bound` is the local address again. */
+function forgetPeer(tcp: Tcp, tcb: Tcb, bound: number): void {
+  tcb.daddr = tcb.dport = 0;
+  tcb.rcvSaddr = bound;
+  inetBhash2UpdateSaddr(tcp.hashinfo, tcb);
+  publishAddresses(tcp, tcb);
+}
+
+/** Sequence numbers and what our SYN offers (Linux: tcp_connect_init). A recycled TIME-WAIT has
  * chosen the ISN.
  */
 function offerOptions(tcp: Tcp, tcb: Tcb): void {
@@ -185,31 +226,16 @@ export function tcpShutdown(tcp: Tcp, tcb: Tcb, how: number): number {
     case TCP_CLOSE:
       return -ENOTCONN;
     case TCP_SYN_SENT:
+      publishError(tcp, tcb, ECONNRESET);
+      tcb.socketState = SS_UNCONNECTED;
       tcpDone(tcp, tcb);
       return 0;
   }
-  const wasSending = (tcb.shutdown & SEND_SHUTDOWN) === 0;
   tcb.shutdown |= bits;
-  publishState(tcp, tcb, bits === SEND_SHUTDOWN ? 0 : EPOLL_READ_END);
-  if ((bits & SEND_SHUTDOWN) !== 0 && wasSending) queueFin(tcp, tcb);
+  publishState(tcp, tcb, bits === SEND_SHUTDOWN ? 0 : EPOLLIN | EPOLLRDHUP);
+  // In SYN-RECEIVED the FIN waits for the end of the handshake.
+  if ((bits & SEND_SHUTDOWN) !== 0 && tcb.state !== TCP_SYN_RECV) closeSending(tcp, tcb);
   return 0;
-}
-
-/** EPOLLIN | EPOLLRDHUP. */
-const EPOLL_READ_END = 0x2001;
-
-/** Our FIN follows the last byte of the send ring (Linux: tcp_close_state, tcp_send_fin). */
-function queueFin(tcp: Tcp, tcb: Tcb): void {
-  if (tcb.state === TCP_ESTABLISHED || tcb.state === TCP_SYN_RECV) {
-    setState(tcp, tcb, TCP_FIN_WAIT1);
-  } else if (tcb.state === TCP_CLOSE_WAIT) {
-    setState(tcp, tcb, TCP_LAST_ACK);
-  } else {
-    return;
-  }
-  tcb.finQueued = true;
-  tcb.cork = false;
-  tcp.mark(tcb, PENDING_OUTPUT);
 }
 
 /**
@@ -217,11 +243,11 @@ function queueFin(tcp: Tcp, tcb: Tcb): void {
  * ACK comes.
  */
 function stopListening(tcp: Tcp, listener: Tcb): void {
-  setState(tcp, listener, TCP_CLOSE, EPOLL_READ_END);
+  setState(tcp, listener, TCP_CLOSE, EPOLLIN | EPOLLRDHUP);
   for (let fd = acceptQueuePop(tcp, listener); fd >= 0; fd = acceptQueuePop(tcp, listener)) {
-    const child = tcp.socks[fd];
-    if (child) resetQueuedChild(tcp, child);
+    resetQueuedChild(tcp, tcp.socks[fd]!);
   }
+  acceptQueueClose(tcp, listener);
 }
 
 /**
@@ -237,37 +263,29 @@ export function tcpClose(tcp: Tcp, tcb: Tcb): void {
     destroy(tcp, tcb);
     return;
   }
-  if (tcb.state === TCP_SYN_SENT) {
-    tcpDone(tcp, tcb);
-    return;
-  }
   if (ringUsed(tcp.ctl, tcb.rcvRing) > 0) {
-    resetNow(tcp, tcb, Mib.TCPAbortOnClose);
+    // The peer must learn that nobody has read this, whatever the state.
+    net.count(Mib.TCPAbortOnClose);
+    tcp.wiring.sendActiveReset(tcp, tcb);
+    tcpDone(tcp, tcb);
   } else if (tcb.lingerOn && tcb.lingerSeconds === 0) {
-    resetNow(tcp, tcb, Mib.TCPAbortOnData);
+    net.count(Mib.TCPAbortOnData);
+    resetNow(tcp, tcb);
+  } else if (tcb.state === TCP_SYN_SENT) {
+    tcpDone(tcp, tcb);
   } else if (tcp.orphans > net.sysctl.tcpMaxOrphans) {
-    resetNow(tcp, tcb, Mib.TCPAbortOnMemory);
+    net.count(Mib.TCPAbortOnMemory);
+    resetNow(tcp, tcb);
   } else {
     tcb.shutdown = RCV_SHUTDOWN | SEND_SHUTDOWN;
-    queueFin(tcp, tcb);
+    closeSending(tcp, tcb);
     if (tcb.state === TCP_FIN_WAIT2) waitForPeer(tcp, tcb);
   }
 }
 
-/** Nobody will read what the peer may still send: FIN-WAIT-2 is limited from now on. */
-function waitForPeer(tcp: Tcp, tcb: Tcb): void {
-  const timeoutUs = finWait2TimeoutUs(tcp, tcb);
-  if (timeoutUs > 60_000_000) {
-    tcb.keepUs = tcp.net.nowUs + timeoutUs;
-    armTimer(tcp, tcb);
-  } else {
-    enterFinWait2Minisock(tcp, tcb, timeoutUs);
-  }
-}
-
-function resetNow(tcp: Tcp, tcb: Tcb, counter: number): void {
-  tcp.net.count(counter);
-  tcp.wiring.sendActiveReset(tcp, tcb);
+/** The end without a good-bye; the peer is told in those states where it would wait for more. */
+function resetNow(tcp: Tcp, tcb: Tcb): void {
+  if (inStates(tcb.state, NEED_RESET)) tcp.wiring.sendActiveReset(tcp, tcb);
   tcpDone(tcp, tcb);
 }
 
@@ -278,8 +296,7 @@ export function tcpAbort(tcp: Tcp, tcb: Tcb): void {
       tcb.orphan = true;
       tcp.orphans++;
     }
-    tcp.wiring.sendActiveReset(tcp, tcb);
-    tcpDone(tcp, tcb);
+    resetNow(tcp, tcb);
   } else if (!tcb.orphan) {
     tcpClose(tcp, tcb);
   }

@@ -8,6 +8,4 @@ export interface ListenState {
   /** Requests in the SYN queue, and those of them whose SYN-ACK was never repeated. */
   reqs: number;
   young: number;
-  /** The warning about a flood has been given. */
-  floodWarned: boolean;
 }

@@ -4,6 +4,7 @@
  * a closed one. Both sit in ehash beside full sockets. What they do with a segment is in
  * input/request.ts and input/time-wait.ts.
  */
+import { assert } from '../net/assert.js';
 import { Mib } from '../net/mib.js';
 import { inetBindTransfer, inetPutPort } from '../reuseport/bhash.js';
 import { inetEhashInsert, inetEhashRemove } from '../reuseport/ehash.js';
@@ -32,11 +33,12 @@ export class RequestSock extends TcpSock {
   sndWnd = 0;
   rcvWnd = 0;
   rcvWscale = 0;
+  /** TOS of the segment that is to be answered. */
   tos = 0;
   /** SYN-ACKs repeated by the timer. */
   timeouts = 0;
-  /** A third ACK came but the accept queue was full. */
-  acked = false;
+  /** SYN-ACKs repeated for any reason. */
+  retransmits = 0;
   /** When the first SYN-ACK left (RTT sample of the third ACK), and the last. */
   firstSentUs = 0;
   lastSentUs = 0;
@@ -103,6 +105,11 @@ export class TimewaitSock extends TcpSock {
   tsOffset = 0;
   tos = 0;
   ttl = 64;
+  /**
+   * IP identification of the ACK that the full socket has left to us; -1 when it is sent. Our own
+   * go with 0.
+   */
+  ipId = -1;
   lastOowUs: number = -Infinity;
 
   constructor(tcp: Tcp) {
@@ -116,19 +123,30 @@ export class TimewaitSock extends TcpSock {
 }
 
 /**
- * Puts a time-wait socket in the place of `tcb` (Linux: tcp_time_wait). False: too many of them
- * already, the connection just ends. The caller finishes `tcb` itself.
+ * Puts a time-wait socket in the place of `tcb` (Linux: tcp_time_wait). When there are too many of
+ * them already the connection just ends: what is returned is in no table and can send a last ACK.
+ * The caller finishes `tcb` itself.
  */
 export function timewaitReplace(
   tcp: Tcp,
   tcb: Tcb,
   substate: number,
   timeoutUs: number,
-): TimewaitSock | null {
+): TimewaitSock {
+  const tw = timewaitOf(tcp, tcb, substate);
   if (tcp.timewaits >= tcp.net.sysctl.tcpMaxTwBuckets) {
     tcp.net.count(Mib.TCPTimeWaitOverflow);
-    return null;
+    return tw;
   }
+  const replaced = inetEhashInsert(tcp.hashinfo, tw, tcb);
+  assert(replaced, 'time-wait: the connection is not in ehash');
+  inetBindTransfer(tcb, tw);
+  tcp.timewaits++;
+  tcp.net.timers.arm(tw, tcp.net.nowUs + timeoutUs);
+  return tw;
+}
+
+function timewaitOf(tcp: Tcp, tcb: Tcb, substate: number): TimewaitSock {
   const tw = new TimewaitSock(tcp);
   tw.substate = substate;
   tw.daddr = tcb.daddr;
@@ -149,10 +167,6 @@ export function timewaitReplace(
   tw.tsOffset = tcb.tsOffset;
   tw.tos = tcb.tos;
   tw.ttl = tcb.ttl;
-  if (!inetEhashInsert(tcp.hashinfo, tw, tcb)) return null;
-  inetBindTransfer(tcb, tw);
-  tcp.timewaits++;
-  tcp.net.timers.arm(tw, tcp.net.nowUs + timeoutUs);
   return tw;
 }
 

@@ -22,6 +22,8 @@ import type { Tcp } from './tcp.js';
 const WAKE_NEVER = 0x40000000;
 /** Receiver's RTT below which the buffer is not tuned more often, µs. */
 const TUNE_LEAST_US = 500;
+/** Segments of space beyond twice of what is read in a round trip. */
+const TUNE_SLACK = 16;
 
 /** Part of the offered window that is still open, bytes. */
 export function receiveWindow(tcb: Tcb): number {
@@ -77,14 +79,16 @@ export function selectWindow(tcp: Tcp, tcb: Tcb): number {
 }
 
 /**
- * The open window again, though it could not be offered now. The scale forces a choice (RFC 7323 2.4): as in Linux it is
- * rounded up, which moves the edge; but once the ring has no room for that it stays as it is, and the field, which
- * rounds down, lets the window close. What was offered before is still taken then.
+ * The open window again, though it could not be offered now. The scale forces a choice (RFC 7323
+ * 2.4): as in Linux it is rounded up, which moves the edge; but once the ring has no room for that
+ * it stays as it is, and the field, which rounds down, lets the window close. What was offered
+ * before is still taken then.
  */
 function keptWindow(tcp: Tcp, tcb: Tcb, open: number): number {
   const unit = 1 << tcb.rcvWscale;
   const rounded = Math.min((open + unit - 1) & -unit, 65_535 << tcb.rcvWscale);
-  return ringUsed(tcp.ctl, tcb.rcvRing) + rounded <= 2 * tcb.rcvSpace ? rounded : open;
+  const most = Math.max(2 * tcb.rcvSpace, tcp.ctl[tcb.rcvRing + RING_CAPACITY]!);
+  return ringUsed(tcp.ctl, tcb.rcvRing) + rounded <= most ? rounded : open;
 }
 
 /**
@@ -136,7 +140,7 @@ export function tuneReceiveSpace(tcp: Tcp, tcb: Tcb): void {
   tcb.rcvSpaceUs = net.nowUs;
   tcb.rcvSpaceSeq = head;
   const most = Math.min(net.sysctl.tcpRmemMax, RING_MAX_BYTES) >> 1;
-  if (fresh || copied * 2 <= tcb.rcvSpace || tcb.rcvSpace >= most) return;
+  if (fresh || tcb.rcvSpace >= most || 2 * copied + TUNE_SLACK * tcb.rcvMss <= tcb.rcvSpace) return;
   setReceiveSpace(tcp, tcb, Math.min(tcb.rcvSpace * 2, most));
 }
 

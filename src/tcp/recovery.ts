@@ -49,14 +49,13 @@ export function inFlight(tcb: Tcb): number {
 /** Bytes that were sent again and are not yet acknowledged. */
 export function resentBytes(tcb: Tcb): number {
   if (tcb.caState < CA_RECOVERY) return 0;
-  const resent = (tcb.rtxNxt - tcb.sndUna) | 0;
-  if (resent <= 0) return 0;
-  return resent - (tcb.sacked === null ? 0 : tcb.sacked.covered(tcb.sndUna, tcb.rtxNxt));
+  const end = seqMax(tcb.rtxNxt, tcb.sndUna);
+  const held = tcb.sacked === null ? 0 : tcb.sacked.covered(tcb.sndUna, end);
+  return ((end - tcb.sndUna) | 0) - held;
 }
 
-/** First sequence number that is lost and not yet sent again, or null when there is none. */
+/** In recovery: first sequence number that is lost and not yet sent again, null = there is none. */
 export function nextLost(tcb: Tcb): number | null {
-  if (tcb.caState < CA_RECOVERY) return null;
   let seq = seqMax(tcb.rtxNxt, tcb.sndUna);
   if (tcb.sacked !== null) {
     const index = tcb.sacked.find(seq);
@@ -85,8 +84,8 @@ export function holeEnd(tcb: Tcb, seq: number): number {
  * have been sacked, or three separate ranges. Returns the highest such point, or SND.UNA.
  */
 function sackLossPoint(tcb: Tcb): number {
-  const { sacked } = tcb;
-  if (sacked === null) return tcb.sndUna;
+  // Only asked after SACK blocks have come.
+  const sacked = tcb.sacked!;
   let above = 0;
   for (let i = sacked.count - 1; i >= 0; i--) {
     above += (sacked.right(i) - sacked.left(i)) | 0;

@@ -50,7 +50,10 @@ function attach(tcp: Tcp, tcb: Tcb, ring: number, capacity: number): boolean {
  */
 export function attachReceiveRing(tcp: Tcp, tcb: Tcb): boolean {
   if (tcp.ctl[tcb.rcvRing + RING_PAGE] !== 0) return true;
-  if (!attach(tcp, tcb, tcb.rcvRing, ringCapacityFor(tcb.rcvSpace * 2))) return false;
+  // The buffer may have been made smaller than what was offered before.
+  const offered = (tcb.rcvWup + tcb.rcvWnd - tcb.rcvNxt) | 0;
+  const capacity = ringCapacityFor(Math.max(tcb.rcvSpace * 2, offered));
+  if (!attach(tcp, tcb, tcb.rcvRing, capacity)) return false;
   if ((tcb.shutdown & SEND_SHUTDOWN) === 0) attachSendRing(tcp, tcb);
   return true;
 }

@@ -1,8 +1,8 @@
 /**
  * Round-trip time and RTO (RFC 6298 with Linux's variance floor, tcp_input.c: tcp_rtt_estimator,
  * __tcp_set_rto). srtt gain 1/8, deviation gain 1/4 (1/32 while the RTT shrinks), rttvar follows
- * the largest deviation of each RTT and never falls below 200 ms, so that RTO = srtt + rttvar ≥ 200
- * ms.
+ * the largest deviation of each RTT and never falls below 200 ms, so that RTO = srtt + rttvar ≥
+ * 200 ms.
  */
 import { after } from './seq.js';
 import { RTO_MAX_US, RTO_MIN_US, type Tcb } from './tcb.js';
@@ -36,8 +36,7 @@ export function rttSample(tcb: Tcb, rttUs: number): void {
   setRto(tcb);
 }
 
-/** RTO from the estimator, without back-off. */
+/** RTO from the estimator, without back-off; there has been a sample. */
 export function setRto(tcb: Tcb): void {
-  if (tcb.srttUs === 0) return;
   tcb.rtoUs = Math.min(Math.floor(tcb.srttUs + tcb.rttvarUs), RTO_MAX_US);
 }

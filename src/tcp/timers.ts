@@ -7,17 +7,18 @@ import { ETIMEDOUT } from '../net/errno.js';
 import { Mib } from '../net/mib.js';
 import { ringUsed } from '../net/ring.js';
 import { ATO_MIN_US } from './ack-policy.js';
-import { type RequestSock, requestDrop, type TimewaitSock, timewaitKill } from './minisocks.js';
-import { enterLoss } from './recovery.js';
-import { synOutstanding, tcpDone, tcpFail } from './set-state.js';
-import { PENDING_ACK, PENDING_PROBE, PENDING_SYN, PENDING_SYNACK } from './sock.js';
+import { enterFinWait2Minisock } from './input/time-wait.js';
 import {
-  inStates,
-  SYNCHRONIZED,
-  TCP_FIN_WAIT2,
-  TCP_LISTEN,
-  TCP_SYN_SENT,
-} from './state.js';
+  type RequestSock,
+  requestDrop,
+  TIME_WAIT_US,
+  type TimewaitSock,
+  timewaitKill,
+} from './minisocks.js';
+import { enterLoss } from './recovery.js';
+import { synOutstanding, tcpFail } from './set-state.js';
+import { PENDING_ACK, PENDING_PROBE, PENDING_SYN, PENDING_SYNACK } from './sock.js';
+import { inStates, SYNCHRONIZED, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT } from './state.js';
 import { RTO_MAX_US, RTO_MIN_US, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 import { armTimer } from './timer-arm.js';
@@ -116,6 +117,7 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   tcp.net.count(Mib.TcpRetransSegs);
   tcb.totalRetrans++;
   tcb.retransmits++;
+  tcb.rttTimed = false;
   if (tcb.retransmits > linear) tcb.rtoUs = Math.min(tcb.rtoUs * 2, RTO_MAX_US);
   tcb.retransUs = nowUs + tcb.rtoUs;
   tcp.mark(tcb, tcb.state === TCP_SYN_SENT ? PENDING_SYN : PENDING_SYNACK);
@@ -150,8 +152,7 @@ function probeTimer(tcp: Tcp, tcb: Tcb): void {
 function keepaliveTimer(tcp: Tcp, tcb: Tcb, nowUs: number): void {
   tcb.keepUs = Infinity;
   if (tcb.orphan && tcb.state === TCP_FIN_WAIT2) {
-    tcp.wiring.sendActiveReset(tcp, tcb);
-    tcpDone(tcp, tcb);
+    enterFinWait2Minisock(tcp, tcb, TIME_WAIT_US);
     return;
   }
   if (!tcb.keepalive) return;
@@ -188,11 +189,6 @@ export function keepIdleUs(tcp: Tcp, tcb: Tcb): number {
   return tcb.keepIdleUs > 0 ? tcb.keepIdleUs : tcp.net.sysctl.tcpKeepaliveTime * 1_000_000;
 }
 
-/** How long an orphan waits in FIN-WAIT-2 (Linux: tcp_fin_time), µs. */
-export function finWait2TimeoutUs(tcp: Tcp, tcb: Tcb): number {
-  return Math.max(tcp.net.sysctl.tcpFinTimeout * 1_000_000, tcb.rtoUs * 3.5);
-}
-
 /**
  * A SYN-ACK was not answered: again, until the retries are used up; half the queue is kept for
  * young requests.
@@ -217,6 +213,7 @@ export function requestTimer(req: RequestSock, nowUs: number): void {
   }
   if (req.timeouts === 0) queue.young--;
   req.timeouts++;
+  req.retransmits++;
   tcp.net.timers.arm(req, nowUs + Math.min(1_000_000 * 2 ** req.timeouts, RTO_MAX_US));
   tcp.net.count(Mib.TCPSynRetrans);
   tcp.net.count(Mib.TcpRetransSegs);

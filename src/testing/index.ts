@@ -3,7 +3,13 @@
  * stacks.
  */
 export { ipv4, MemoryStack, type MemoryStackOptions, seededRandom } from './memory-stack.js';
-export { decodePacket, encodePacket, internetChecksum, type TcpPacket } from './packet.js';
+export {
+  decodePacket,
+  encodeIcmpError,
+  encodePacket,
+  internetChecksum,
+  type TcpPacket,
+} from './packet.js';
 export { formatSegment, type OptionText, parseSegment, type SegmentText } from './packet-text.js';
-export { Peer, type PeerOptions } from './peer.js';
+export { type HeaderFields, Peer, type PeerOptions } from './peer.js';
 export { type Wire, type WireOptions, wire } from './wire.js';

@@ -122,6 +122,36 @@ export function encodePacket(packet: TcpPacket): Uint8Array {
   return bytes;
 }
 
+/**
+ * The bytes of an ICMP error that quotes the IP header and the first 8 bytes of `packet`, from
+ * `source` to the sender of that.
+ * @param info second half of the ICMP header's last word: the MTU of "fragmentation needed"
+ */
+export function encodeIcmpError(
+  source: number,
+  packet: Uint8Array,
+  type: number,
+  code: number,
+  info = 0,
+): Uint8Array {
+  const quoted = packet.subarray(0, 28);
+  const bytes = new Uint8Array(28 + quoted.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, 0x45);
+  view.setUint16(2, bytes.length);
+  view.setUint8(8, 64);
+  view.setUint8(9, 1);
+  view.setUint32(12, source);
+  bytes.set(packet.subarray(12, 16), 16);
+  view.setUint16(10, internetChecksum(bytes.subarray(0, 20)));
+  view.setUint8(20, type);
+  view.setUint8(21, code);
+  view.setUint16(26, info);
+  bytes.set(quoted, 28);
+  view.setUint16(22, internetChecksum(bytes.subarray(20)));
+  return bytes;
+}
+
 function decodeOptions(bytes: Uint8Array): OptionText[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const options: OptionText[] = [];

@@ -5,7 +5,7 @@
  */
 
 import { ipv4, type MemoryStack } from './memory-stack.js';
-import { decodePacket, encodePacket, type TcpPacket } from './packet.js';
+import { decodePacket, encodeIcmpError, encodePacket, type TcpPacket } from './packet.js';
 import { formatSegment, type OptionText, parseSegment, type SegmentText } from './packet-text.js';
 
 export interface PeerOptions {
@@ -16,7 +16,18 @@ export interface PeerOptions {
   localPort?: number;
   /** The peer's initial sequence number on the wire. */
   isn?: number;
+  /**
+   * Texts name the stack's timestamps relative to its first one, which is called 1000: in `TS val`
+   * of what comes out and in `ecr` (unless 0) of what goes in. Default false: as on the wire.
+   */
+  relativeTimestamps?: boolean;
 }
+
+/** Header fields of a packet that the text form does not have. */
+export type HeaderFields = Partial<Pick<TcpPacket, 'ttl' | 'tos' | 'id' | 'df'>>;
+
+/** What the stack's first timestamp is called when they are relative. */
+const FIRST_TIMESTAMP = 1000;
 
 export class Peer {
   readonly host: MemoryStack;
@@ -26,8 +37,13 @@ export class Peer {
   readonly isn: number;
   /** The stack's initial sequence number, known from its SYN. */
   localIsn: number | null = null;
+  private readonly relativeTimestamps: boolean;
+  /** The stack's first timestamp, known from its SYN. */
+  private localTimestamp: number | null = null;
   /** The packet that the last `out` took. */
   last: TcpPacket | null = null;
+  /** The same as bytes. */
+  lastBytes: Uint8Array = new Uint8Array(0);
 
   constructor(host: MemoryStack, options: PeerOptions = {}) {
     this.host = host;
@@ -35,11 +51,12 @@ export class Peer {
     this.port = options.port ?? 40_000;
     this.localPort = options.localPort ?? 80;
     this.isn = options.isn ?? 0x7ffff000;
+    this.relativeTimestamps = options.relativeTimestamps ?? false;
   }
 
   /** Sends a segment; payload bytes are `payload` or zeros of the length that the text says. */
-  in(text: string, payload?: Uint8Array | string): void {
-    this.host.inject(this.bytes(text, payload));
+  in(text: string, payload?: Uint8Array | string, header?: HeaderFields): void {
+    this.host.inject(this.bytes(text, payload, header));
   }
 
   /** The same without letting the stack answer yet: part of a batch. */
@@ -47,7 +64,8 @@ export class Peer {
     this.host.input(this.bytes(text, payload));
   }
 
-  bytes(text: string, payload?: Uint8Array | string): Uint8Array {
+  /** The packet that `in` sends. */
+  bytes(text: string, payload?: Uint8Array | string, header: HeaderFields = {}): Uint8Array {
     const segment = parseSegment(text);
     const data = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
     if (data !== undefined && data.length !== segment.length) {
@@ -65,21 +83,30 @@ export class Peer {
       urgent: segment.urg ?? 0,
       options: (segment.options ?? []).map((option) => this.liveOption(option)),
       payload: data ?? new Uint8Array(segment.length),
-      ttl: 64,
-      tos: 0,
-      id: 0,
-      df: false,
+      ttl: header.ttl ?? 64,
+      tos: header.tos ?? 0,
+      id: header.id ?? 0,
+      df: header.df ?? false,
     });
   }
 
-  /** SACK blocks of the peer name our sequence numbers. */
+  /** SACK blocks and timestamp echoes of the peer name the stack's numbers. */
   private liveOption(option: OptionText): OptionText {
+    if (option.kind === 'TS' && this.relativeTimestamps && option.ecr !== 0) {
+      const ecr = ((this.localTimestamp ?? 0) + option.ecr - FIRST_TIMESTAMP) >>> 0;
+      return { ...option, ecr };
+    }
     if (option.kind !== 'sack') return option;
     const base = this.localIsn ?? 0;
     return {
       kind: 'sack',
       blocks: option.blocks.map(([l, r]) => [(base + l) >>> 0, (base + r) >>> 0]),
     };
+  }
+
+  /** Sends an ICMP error about a packet, by default the one that the last `out` took. */
+  icmp(type: number, code: number, info = 0, about: Uint8Array = this.lastBytes): void {
+    this.host.inject(encodeIcmpError(this.address, about, type, code, info));
   }
 
   /**
@@ -93,6 +120,7 @@ export class Peer {
     if (bytes === undefined) throw new Error(`expected ${text}, but nothing was sent`);
     const packet = decodePacket(bytes, this.host.partialChecksums);
     this.last = packet;
+    this.lastBytes = bytes;
     if (packet.flags.includes('S')) this.localIsn ??= packet.seq;
     const actual = this.relative(packet);
     const shown: SegmentText = { ...actual };
@@ -114,11 +142,14 @@ export class Peer {
     throw new Error(`expected nothing, got ${formatSegment(this.relative(packet))}`);
   }
 
+  /** What `packet` looks like as text. The 0 of a RST|ACK that answers no connection stays 0. */
   private relative(packet: TcpPacket): SegmentText {
-    const base = this.localIsn ?? 0;
-    const rst = packet.flags.includes('R') && !packet.flags.includes('.');
-    const seq = this.localIsn === null && rst ? packet.seq : (packet.seq - base) >>> 0;
+    const base = packet.flags === 'R.' && packet.seq === 0 ? 0 : (this.localIsn ?? 0);
     const options = packet.options.map((option): OptionText => {
+      if (option.kind === 'TS' && this.relativeTimestamps) {
+        this.localTimestamp ??= option.val;
+        return { ...option, val: (option.val - this.localTimestamp + FIRST_TIMESTAMP) >>> 0 };
+      }
       if (option.kind !== 'sack') return option;
       const blocks = option.blocks.map(([l, r]): [number, number] => [
         (l - this.isn) >>> 0,
@@ -128,7 +159,7 @@ export class Peer {
     });
     return {
       flags: packet.flags,
-      seq,
+      seq: (packet.seq - base) >>> 0,
       length: packet.payload.length,
       ack: packet.flags.includes('.') ? (packet.ack - this.isn) >>> 0 : packet.ack,
       win: packet.window,

@@ -71,7 +71,7 @@ describe('tcp: receive window', () => {
     }
   });
 
-  it('what only ends beyond the edge: cut when nothing waits, refused by newer kernels else', () => {
+  it('what ends beyond the edge: cut when nothing waits, else refused by newer kernels', () => {
     for (const profile of ['5.0', '6.18'] as const) {
       const r = rig({ profile });
       send(r, 64_000, 64_300);
@@ -88,7 +88,7 @@ describe('tcp: receive window', () => {
     }
   });
 
-  it('closes when the reader sleeps, never shrinks, answers probes, reopens when it doubles', () => {
+  it('closes when the reader sleeps, never shrinks, answers probes, reopens doubled', () => {
     const r = rig();
     let edge = edgeOf(r);
     let at = 0;
@@ -108,7 +108,7 @@ describe('tcp: receive window', () => {
     r.peer.out(`. 1:1(0) ack ${at + 1} win 0`);
     send(r, at, at + 1);
     r.peer.out(`. 1:1(0) ack ${at + 1} win 0`);
-    expect(r.host.counter(Mib.TCPZeroWindowDrop)).to.equal(1);
+    expect(r.host.counter(Mib.BeyondWindow)).to.equal(1);
     // 1/16 of 65536 must be free, and a segment.
     r.host.read(r.fd, 4000 - (65_536 - at));
     r.peer.quiet();
@@ -162,12 +162,40 @@ describe('tcp: receive window', () => {
     expect(got).to.deep.equal(pattern(got.length));
   });
 
+  it('older kernels drop text at the closed window in a later step', () => {
+    const r = rig({ profile: '5.0' });
+    const taken = fill(r, 1460);
+    send(r, taken, taken + 1);
+    r.peer.out(`. 1:1(0) ack ${taken + 1} win 0`);
+    expect(r.host.counter(Mib.TCPZeroWindowDrop)).to.equal(1);
+    expect(r.host.counter(Mib.BeyondWindow)).to.equal(0);
+  });
+
   it('a small SO_RCVBUF makes a small window', () => {
     const r = rig({ listenerOptions: [[1, 8, 4000]] });
     expect(edgeOf(r)).to.equal(2920);
     send(r, 0, 2000);
     r.peer.out('. 1:1(0) ack 2001');
     expect(fill(rig({ listenerOptions: [[1, 8, 1]] }), 536)).to.be.within(900, 1152);
+  });
+
+  it('a window below a segment grows once half of it more is free', () => {
+    const r = rig({ listenerOptions: [[1, 8, 1000]] });
+    expect(edgeOf(r)).to.equal(1152);
+    send(r, 0, 1152);
+    r.peer.out('. 1:1(0) ack 1153 win 0');
+    r.host.read(r.fd, 300);
+    r.peer.quiet();
+    r.host.read(r.fd, 276);
+    r.peer.quiet();
+    r.host.read(r.fd, 1);
+    r.peer.out('. 1:1(0) ack 1153 win 577');
+    r.host.read(r.fd);
+    // Not twice as much.
+    r.peer.quiet();
+    send(r, 1152, 1162);
+    r.host.advance(50);
+    r.peer.out('. 1:1(0) ack 1163 win 577');
   });
 
   it('no window update once the reader has shut down', () => {

@@ -2,8 +2,14 @@
  * One connection of a stack in memory with a peer played by hand: what most packet tables begin
  * with.
  */
-import { MemoryStack, type MemoryStackOptions, Peer, type PeerOptions } from '../../src/testing/index.js';
+
 import type { Tcb } from '../../src/tcp/tcb.js';
+import {
+  MemoryStack,
+  type MemoryStackOptions,
+  Peer,
+  type PeerOptions,
+} from '../../src/testing/index.js';
 
 export interface RigOptions extends MemoryStackOptions {
   /** Options of the peer's SYN; default an MSS of 1460 and nothing else. */
@@ -29,7 +35,7 @@ export interface Rig {
 
 /** A stack and an accepted connection on port 80; both ISNs are 0 in the texts. */
 export function rig(options: RigOptions = {}): Rig {
-  const host = new MemoryStack(options);
+  const host = new MemoryStack({ arenaBytes: 8 << 20, ...options });
   const listener = host.listen(80);
   for (const [level, name, value] of options.listenerOptions ?? []) {
     const error = host.stack.setsockopt(listener, level, name, value, 0);
@@ -46,9 +52,11 @@ export function rig(options: RigOptions = {}): Rig {
   return { host, peer, listener, fd, tcb: host.stack.sock(fd)! };
 }
 
+const PATTERN = Uint8Array.from({ length: 1_200_000 }, (_, i) => i % 251);
+
 /** `count` bytes whose values tell their place: byte i is (first + i) % 251. */
 export function pattern(count: number, first = 0): Uint8Array {
-  return Uint8Array.from({ length: count }, (_, i) => (first + i) % 251);
+  return PATTERN.slice(first % 251, (first % 251) + count);
 }
 
 /** Everything that waits to be read. */

@@ -1,18 +1,24 @@
 /** Sequence arithmetic against the definition in whole numbers. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { after, before, between, seqMax, seqMin } from '../../src/tcp/seq.js';
+import {
+  between,
+  after as isAfter,
+  before as isBefore,
+  seqMax,
+  seqMin,
+} from '../../src/tcp/seq.js';
 
 const seq = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
 const step = fc.integer({ min: 1, max: 2 ** 31 - 1 });
 
 describe('tcp: sequence numbers', () => {
   it('orders across both wraps', () => {
-    expect(before(0x7fffffff, -0x80000000)).to.equal(true);
-    expect(before(-1, 0)).to.equal(true);
-    expect(after(0, -1)).to.equal(true);
-    expect(before(5, 5)).to.equal(false);
-    expect(after(5, 5)).to.equal(false);
+    expect(isBefore(0x7fffffff, -0x80000000)).to.equal(true);
+    expect(isBefore(-1, 0)).to.equal(true);
+    expect(isAfter(0, -1)).to.equal(true);
+    expect(isBefore(5, 5)).to.equal(false);
+    expect(isAfter(5, 5)).to.equal(false);
     expect(between(-1, -2, 1)).to.equal(true);
     expect(between(2, -2, 1)).to.equal(false);
     expect(between(0, 0, 0)).to.equal(true);
@@ -22,9 +28,9 @@ describe('tcp: sequence numbers', () => {
     fc.assert(
       fc.property(seq, step, (a, n) => {
         const b = (a + n) | 0;
-        expect(before(a, b)).to.equal(true);
-        expect(after(b, a)).to.equal(true);
-        expect(before(b, a)).to.equal(false);
+        expect(isBefore(a, b)).to.equal(true);
+        expect(isAfter(b, a)).to.equal(true);
+        expect(isBefore(b, a)).to.equal(false);
         expect(seqMax(a, b)).to.equal(b);
         expect(seqMax(b, a)).to.equal(b);
         expect(seqMin(a, b)).to.equal(a);

@@ -16,9 +16,10 @@ import {
 import { onDupAck, onRecoveryAdvance, takeSacks } from '../recovery.js';
 import { growRing, ringCapacityFor } from '../ring-memory.js';
 import { rttSample } from '../rtt.js';
-import { ACK, FIN, type Segment, SYN } from '../segment.js';
+import { FIN, type Segment, SYN } from '../segment.js';
 import { after, before, seqMin } from '../seq.js';
 import { PENDING_OUTPUT } from '../sock.js';
+import { TCP_ESTABLISHED } from '../state.js';
 import { CA_LOSS, CA_OPEN, CA_RECOVERY, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { armRetransmit, stopRetransmit } from '../timer-arm.js';
@@ -31,15 +32,15 @@ const BYTES_ACKED_MOST = 1 << 30;
 /** No EPOLLOUT is wanted: far ahead of any cursor. */
 const WAKE_NEVER = 0x40000000;
 
-/** Fifth: ACK. False: the segment must not be looked at any further. */
+/** Fifth: ACK, which is set. False: the segment must not be looked at any further. */
 export function tcpAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
-  if ((seg.flags & ACK) === 0) return false;
   const { ack } = seg;
   if (before(ack, tcb.sndUna)) return oldAck(tcp, tcb, seg);
   if (after(ack, tcb.sndNxt)) {
     // RFC 9293: an ACK for something not yet sent is answered with an ACK; kernels before 6.14 kept
     // silent.
-    if (tcp.net.sysctl.profile !== '5.0') challengeAck(tcp, tcb);
+    const silent = tcp.net.sysctl.profile === '5.0' && tcb.state === TCP_ESTABLISHED;
+    if (!silent) challengeAck(tcp, tcb);
     return false;
   }
   const outstanding = tcb.sndNxt !== tcb.sndUna;
@@ -115,10 +116,10 @@ function advance(tcp: Tcp, tcb: Tcb, seg: Segment, acked: number): void {
   tcb.backoff = 0;
   tcb.softError = 0;
   releaseSent(tcp, tcb);
-  const wasRecovering = tcb.caState >= CA_RECOVERY;
-  if (wasRecovering) onRecoveryAdvance(tcp, tcb, acked);
+  const was = tcb.caState;
+  if (was >= CA_RECOVERY) onRecoveryAdvance(tcp, tcb, acked);
   else tcb.dupAcks = 0;
-  if (mayGrow(tcb, wasRecovering)) tcb.congestion.onAck(tcb, acked, net.nowUs);
+  if (mayGrow(tcb, was)) tcb.congestion.onAck(tcb, acked, net.nowUs);
   if (tcb.sndUna === tcb.sndNxt) stopRetransmit(tcb);
   else armRetransmit(tcp, tcb);
   growSendRing(tcp, tcb);
@@ -128,9 +129,8 @@ function advance(tcp: Tcp, tcb: Tcb, seg: Segment, acked: number): void {
  * Slow start after an RTO; else only while cwnd is what limits the sender (Linux:
  * tcp_is_cwnd_limited).
  */
-function mayGrow(tcb: Tcb, wasRecovering: boolean): boolean {
-  if (tcb.caState === CA_LOSS) return true;
-  if (wasRecovering || tcb.caState !== CA_OPEN) return false;
+function mayGrow(tcb: Tcb, caState: number): boolean {
+  if (caState !== CA_OPEN) return caState === CA_LOSS;
   return tcb.cwndLimited || (tcb.cwnd < tcb.ssthresh && tcb.cwnd < 2 * tcb.maxInFlight);
 }
 

@@ -72,6 +72,7 @@ function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
   const verdict = timewaitArrives(tcp, tw, seg);
   if (verdict === TW_RST) {
     tcp.wiring.sendReset(tcp, seg);
+    timewaitKill(tcp, tw);
   } else if (verdict === TW_SYN) {
     const { hashinfo } = tcp;
     const listener = inetLookupListener(

@@ -193,6 +193,7 @@ function beyondWindow(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
  */
 function duplicateAck(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if (seg.endSeq !== seg.seq && before(seg.seq, tcb.rcvNxt)) {
+    tcp.net.count(Mib.DelayedACKLost);
     enterQuickack(tcb);
     if (tcb.sackOk) {
       tcp.net.count(Mib.TCPDSACKOldSent);

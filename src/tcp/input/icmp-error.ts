@@ -5,9 +5,11 @@
  */
 import {
   ECONNREFUSED,
+  EHOSTDOWN,
   EHOSTUNREACH,
   EMSGSIZE,
   ENETUNREACH,
+  ENONET,
   ENOPROTOOPT,
   EOPNOTSUPP,
   EPROTO,
@@ -18,12 +20,14 @@ import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import { SK_FULL, SK_REQUEST } from '../../reuseport/sock-common.js';
 import { type RequestSock, requestDrop } from '../minisocks.js';
 import { HEADERS_BYTES } from '../mss.js';
+import { setRto } from '../rtt.js';
 import { between } from '../seq.js';
-import { tcpFail } from '../set-state.js';
+import { synOutstanding, tcpFail } from '../set-state.js';
 import { PENDING_HEAD, PENDING_OUTPUT } from '../sock.js';
 import { TCP_SYN_RECV, TCP_SYN_SENT } from '../state.js';
-import { CA_LOSS, CA_OPEN, type Tcb } from '../tcb.js';
+import { CA_LOSS, CA_OPEN, RTO_INITIAL_US, RTO_MAX_US, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
+import { armTimer } from '../timer-arm.js';
 
 const ICMP_DEST_UNREACH = 3;
 const ICMP_TIME_EXCEEDED = 11;
@@ -44,8 +48,8 @@ const UNREACHABLE: readonly number[] = [
   EMSGSIZE,
   EOPNOTSUPP,
   ENETUNREACH,
-  EHOSTUNREACH,
-  EHOSTUNREACH,
+  EHOSTDOWN,
+  ENONET,
   ENETUNREACH,
   EHOSTUNREACH,
   ENETUNREACH,
@@ -54,11 +58,8 @@ const UNREACHABLE: readonly number[] = [
   EHOSTUNREACH,
   EHOSTUNREACH,
 ];
-/**
- * Codes that say something about the path, not about the port: a half-open connection is given up
- * for them.
- */
-const PATH_CODES = (1 << 0) | (1 << 1) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 11) | (1 << 12);
+/** Net and host unreachable: a half-open connection is given up for them. */
+const HOST_UNREACH = 1;
 
 export function tcpV4Err(tcp: Tcp, skb: Skb, type: number, code: number, info: number): void {
   const { view, transport: at } = skb;
@@ -84,7 +85,7 @@ function requestError(tcp: Tcp, req: RequestSock, seq: number, type: number, cod
   const path =
     type === ICMP_TIME_EXCEEDED ||
     type === ICMP_PARAMETER_PROBLEM ||
-    (type === ICMP_DEST_UNREACH && ((PATH_CODES >>> code) & 1) === 1);
+    (type === ICMP_DEST_UNREACH && code <= HOST_UNREACH);
   if (!path) return;
   tcp.net.count(Mib.ListenDrops);
   requestDrop(tcp, req);
@@ -108,22 +109,38 @@ function connectionError(
       reducePmtu(tcp, tcb, info);
       return;
     }
-    errno = UNREACHABLE[code] ?? EHOSTUNREACH;
+    errno = UNREACHABLE[code]!;
+    if (code <= HOST_UNREACH) revertBackoff(tcp, tcb, seq);
   } else if (type === ICMP_TIME_EXCEEDED) errno = EHOSTUNREACH;
-  else if (type === ICMP_PARAMETER_PROBLEM) errno = EPROTO;
-  else return;
+  else errno = EPROTO;
   if (tcb.state === TCP_SYN_SENT || tcb.state === TCP_SYN_RECV) tcpFail(tcp, tcb, errno);
   else tcb.softError = errno;
 }
 
 /**
- * RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
+ * RFC 6069: the retransmission of SND.UNA was not lost in a congested network but had no way to go;
+ * one doubling of the RTO is taken back (Linux: tcp_ld_RTO_revert).
+ */
+function revertBackoff(tcp: Tcp, tcb: Tcb, seq: number): void {
+  if (seq !== tcb.sndUna || tcb.backoff === 0 || tcb.probing || synOutstanding(tcb)) return;
+  const sentUs = tcb.retransUs - tcb.rtoUs;
+  tcb.backoff--;
+  if (tcb.srttUs > 0) setRto(tcb);
+  else tcb.rtoUs = RTO_INITIAL_US;
+  tcb.rtoUs = Math.min(tcb.rtoUs * 2 ** tcb.backoff, RTO_MAX_US);
+  tcb.retransUs = Math.max(tcp.net.nowUs, sentUs + tcb.rtoUs);
+  armTimer(tcp, tcb);
+}
+
+/** RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
  */
 function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
-  const pmtu = Math.max(mtu, MIN_PMTU);
   const current = tcb.pmtu > 0 ? tcb.pmtu : tcp.net.device.mtu;
-  if (pmtu >= current || tcb.state === TCP_SYN_SENT) return;
+  const pmtu = Math.max(mtu, Math.min(MIN_PMTU, current));
+  if (mtu < pmtu) tcb.pmtuLocked = true;
+  if (pmtu >= current) return;
   tcb.pmtu = pmtu;
+  if (synOutstanding(tcb)) return;
   const options = tcb.tsOk ? 12 : 0;
   tcb.sndMss = Math.min(tcb.sndMss, pmtu - HEADERS_BYTES - options);
   if (tcb.caState === CA_OPEN && tcb.sndUna !== tcb.sndNxt) {

@@ -38,6 +38,10 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
     net.count(Mib.ListenDrops);
     return;
   }
+  if (isn === 0 && reservedForProven(tcp, queue.reqs)) {
+    net.count(Mib.ListenDrops);
+    return;
+  }
   const req = new RequestSock(tcp, listener);
   fillRequest(tcp, req, seg);
   req.iss =
@@ -54,6 +58,15 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
   if (hashinfo.decision !== null) net.trace?.decision?.(hashinfo.decision);
   net.timers.arm(req, net.nowUs + RTO_INITIAL_US);
   tcp.mark(req, PENDING_SYNACK);
+}
+
+/**
+ * With SYN cookies off the last quarter of tcp_max_syn_backlog is for peers known to be alive. No
+ * record is kept of those, so it is for nobody.
+ */
+function reservedForProven(tcp: Tcp, reqs: number): boolean {
+  const { tcpSyncookies, tcpMaxSynBacklog } = tcp.net.sysctl;
+  return tcpSyncookies === 0 && tcpMaxSynBacklog - reqs < tcpMaxSynBacklog >> 2;
 }
 
 /**

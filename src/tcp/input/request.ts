@@ -3,6 +3,7 @@
  * tcp_create_openreq_child; tcp_ipv4.c: tcp_v4_syn_recv_sock): the third ACK makes a child in the
  * accept queue. The order of the tests is the kernel's.
  */
+import { assert } from '../../net/assert.js';
 import { EPOLLIN } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { RING_LIMIT, ringReset } from '../../net/ring.js';
@@ -16,14 +17,16 @@ import { syncMss } from '../mss.js';
 import { publishAddresses, publishChoice } from '../publish.js';
 import { rttSample } from '../rtt.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
-import { after, before } from '../seq.js';
+import { between } from '../seq.js';
 import { destroy, setState, tcpDone } from '../set-state.js';
 import { PENDING_ACK, PENDING_SYNACK } from '../sock.js';
 import { TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV } from '../state.js';
-import { RTO_MAX_US, Tcb } from '../tcb.js';
+import { RTO_INITIAL_US, RTO_MAX_US, Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
+import { armTimer } from '../timer-arm.js';
+import { keepIdleUs } from '../timers.js';
 import { tsNow } from '../ts-clock.js';
-import { oowRateLimited, pawsReject } from './checks.js';
+import { inWindow, oowRateLimited, pawsReject } from './checks.js';
 import { synchronizedArrives } from './synchronized.js';
 
 /**
@@ -41,8 +44,9 @@ export function requestArrives(tcp: Tcp, req: RequestSock, seg: Segment): number
   }
   const { net } = tcp;
   const { flags } = seg;
-  const old =
-    req.tsOk && seg.hasTimestamp && pawsReject(req.tsRecent, net.nowUs, seg.tsval, net.nowUs);
+  // The SYN's time is not kept: it came about one timeout ago.
+  const sinceUs = net.nowUs - requestTimeoutUs(req);
+  const old = req.tsOk && pawsReject(req.tsRecent, sinceUs, seg, net.nowUs);
   if (seg.seq === req.irs && (flags & (SYN | RST | ACK)) === SYN && !old) {
     repeatSynAck(tcp, req, seg);
     return REQ_DONE;
@@ -51,33 +55,40 @@ export function requestArrives(tcp: Tcp, req: RequestSock, seg: Segment): number
     tcp.wiring.sendReset(tcp, seg);
     return REQ_DONE;
   }
-  if (old || !inWindow(req, seg)) {
-    if ((flags & RST) === 0 && !oowRateLimited(tcp, req, seg, Mib.TCPACKSkippedSynRecv)) {
-      tcp.mark(req, PENDING_ACK);
-    }
+  const rcvNxt = (req.irs + 1) | 0;
+  const liar = badEcho(tcp, req, seg);
+  if (old || liar || !inWindow(seg, rcvNxt, (rcvNxt + req.rcvWnd) | 0)) {
+    if ((flags & RST) === 0) answer(tcp, req, seg);
     if (old) net.count(Mib.PAWSEstab);
+    else if (liar) net.count(Mib.TSEcrRejected);
     return REQ_DONE;
   }
-  if (badEcho(tcp, req, seg)) return REQ_DONE;
   if ((flags & RST) !== 0) resetRequest(tcp, req, seg);
   else if ((flags & SYN) !== 0 && seg.seq !== req.irs) killRequest(tcp, req, seg, true);
   else if ((flags & ACK) !== 0) thirdAck(tcp, req, seg);
   return REQ_DONE;
 }
 
-function inWindow(req: RequestSock, seg: Segment): boolean {
-  const rcvNxt = (req.irs + 1) | 0;
-  const right = (rcvNxt + req.rcvWnd) | 0;
-  if (seg.endSeq === seg.seq) return !before(seg.seq, rcvNxt) && before(seg.seq, right);
-  return after(seg.endSeq, rcvNxt) && before(seg.seq, right);
+/** An ACK that tells the peer where we are, within the rate limit; true: it will go out. */
+function answer(tcp: Tcp, req: RequestSock, seg: Segment): boolean {
+  if (oowRateLimited(tcp, req, seg, Mib.TCPACKSkippedSynRecv)) return false;
+  req.tos = seg.tos;
+  tcp.mark(req, PENDING_ACK);
+  return true;
+}
+
+/** How long the SYN-ACK timer runs now. */
+function requestTimeoutUs(req: RequestSock): number {
+  return Math.min(RTO_INITIAL_US * 2 ** req.timeouts, RTO_MAX_US);
 }
 
 /** The peer has not seen our SYN-ACK: again, at most every 500 ms, and the timer starts anew. */
 function repeatSynAck(tcp: Tcp, req: RequestSock, seg: Segment): void {
   if (oowRateLimited(tcp, req, seg, Mib.TCPACKSkippedSynRecv)) return;
-  const rto = Math.min(1_000_000 * 2 ** req.timeouts, RTO_MAX_US);
-  tcp.net.timers.arm(req, tcp.net.nowUs + rto);
+  tcp.net.timers.arm(req, tcp.net.nowUs + requestTimeoutUs(req));
+  req.retransmits++;
   tcp.net.count(Mib.TCPSynRetrans);
+  tcp.net.count(Mib.TcpRetransSegs);
   tcp.mark(req, PENDING_SYNACK);
 }
 
@@ -86,18 +97,14 @@ function badEcho(tcp: Tcp, req: RequestSock, seg: Segment): boolean {
   if (tcp.net.sysctl.profile === '5.0' || !req.tsOk || !seg.hasTimestamp) return false;
   if (seg.tsecr === 0) return false;
   const first = tsNow(req.firstSentUs, req.tsOffset);
-  const last = tsNow(req.lastSentUs, req.tsOffset);
-  if (!before(seg.tsecr, first) && !after(seg.tsecr, last)) return false;
-  tcp.net.count(Mib.TSEcrRejected);
-  if ((seg.flags & RST) === 0) tcp.mark(req, PENDING_ACK);
-  return true;
+  return !between(seg.tsecr, first, tsNow(req.lastSentUs, req.tsOffset));
 }
 
 /** RFC 5961 3.2 for half-open connections: exact kills, elsewhere in the window is challenged. */
 function resetRequest(tcp: Tcp, req: RequestSock, seg: Segment): void {
   const exact = seg.seq === ((req.irs + 1) | 0);
   if (exact || tcp.net.sysctl.profile === '5.0') killRequest(tcp, req, seg, false);
-  else if (!oowRateLimited(tcp, req, seg, Mib.TCPACKSkippedSynRecv)) tcp.mark(req, PENDING_ACK);
+  else if (answer(tcp, req, seg)) tcp.net.count(Mib.TCPChallengeACK);
 }
 
 function killRequest(tcp: Tcp, req: RequestSock, seg: Segment, reset: boolean): void {
@@ -114,24 +121,26 @@ function thirdAck(tcp: Tcp, req: RequestSock, seg: Segment): void {
   if (child === null) {
     net.count(Mib.ListenOverflows);
     net.count(Mib.ListenDrops);
+    // The request stays, and a later ACK may find room.
     if (net.sysctl.tcpAbortOnOverflow !== 0) killRequest(tcp, req, seg, true);
-    else req.acked = true;
     return;
   }
   requestUnlink(tcp, req);
-  // The SYN bit of a retransmitted SYN-with-ACK at IRS is ignored from here on.
-  seg.flags &= ~SYN;
-  if (seg.seq === req.irs) seg.seq = (seg.seq + 1) | 0;
+  if ((seg.flags & SYN) !== 0) {
+    // The SYN again, with our SYN acknowledged and text: it has been taken, what follows it counts.
+    seg.flags &= ~SYN;
+    seg.seq = (seg.seq + 1) | 0;
+  }
   synchronizedArrives(tcp, child, seg);
   acceptQueuePush(tcp, listener, child.fd);
   tcp.events.ready(listener.fd, EPOLLIN);
 }
 
 /**
- * The full socket of a completed handshake, in the request's place in ehash. Null: no descriptor
- * left, or a race.
+ * The full socket of a completed handshake, in the request's place in ehash. Null: no descriptor is
+ * left.
  */
-export function createChild(tcp: Tcp, req: RequestSock, seg: Segment): Tcb | null {
+function createChild(tcp: Tcp, req: RequestSock, seg: Segment): Tcb | null {
   const { net, mem } = tcp;
   const fd = mem.allocFd(KIND_TCP);
   if (fd < 0) return null;
@@ -143,12 +152,8 @@ export function createChild(tcp: Tcp, req: RequestSock, seg: Segment): Tcb | nul
   child.dport = req.dport;
   child.rcvSaddr = req.rcvSaddr;
   child.num = req.num;
-  if (!inetEhashInsert(tcp.hashinfo, child, req)) {
-    child.orphan = true;
-    tcp.orphans++;
-    destroy(tcp, child);
-    return null;
-  }
+  const replaced = inetEhashInsert(tcp.hashinfo, child, req);
+  assert(replaced, 'third ACK: the request is not in ehash');
   inetInheritPort(tcp.hashinfo, listener, child);
   net.count(Mib.TcpPassiveOpens);
   startFromRequest(tcp, child, req, seg);
@@ -189,6 +194,8 @@ function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment):
   const { net, ctl } = tcp;
   child.iss = req.iss;
   child.sndUna = req.iss;
+  // Our SYN is no byte.
+  child.bytesAcked = -1;
   child.sndNxt = (req.iss + 1) | 0;
   child.sndSml = child.sndUna;
   child.irs = req.irs;
@@ -209,8 +216,13 @@ function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment):
   child.maxWindow = child.sndWnd;
   syncMss(tcp, child, req.mss);
   child.rcvMss = Math.min(child.sndMss, child.rcvMss);
-  child.cwnd = initialCwnd(child, req.timeouts);
-  if (req.timeouts === 0) rttSample(child, net.nowUs - req.firstSentUs);
+  child.totalRetrans = req.retransmits;
+  child.cwnd = initialCwnd(child, req.retransmits);
+  if (req.retransmits === 0) rttSample(child, net.nowUs - req.firstSentUs);
+  if (child.keepalive) {
+    child.keepUs = net.nowUs + keepIdleUs(tcp, child);
+    armTimer(tcp, child);
+  }
   ringReset(ctl, child.rcvRing, child.rcvNxt);
   ringReset(ctl, child.sndRing, child.sndNxt);
   ctl[child.sndRing + RING_LIMIT] = ctl[req.listener.sndRing + RING_LIMIT]!;

@@ -18,14 +18,19 @@ import { TCP_ESTABLISHED, TCP_SYN_RECV } from '../state.js';
 import { DEFAULT_MSS, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { armRetransmit, armTimer, stopRetransmit } from '../timer-arm.js';
+import { keepIdleUs } from '../timers.js';
 import { tsNow } from '../ts-clock.js';
 import { tcpReset } from './checks.js';
+
+/** Linux TCP_TIMEOUT_MIN: two ticks, of 4 ms here. */
+const TIMEOUT_MIN_US = 8000;
 
 export function synSentArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   const ack = (seg.flags & ACK) !== 0;
   const rst = (seg.flags & RST) !== 0;
   if (ack && (!after(seg.ack, tcb.sndUna) || after(seg.ack, tcb.sndNxt))) {
     if (!rst) tcp.wiring.sendReset(tcp, seg);
+    retrySoon(tcp, tcb);
     return;
   }
   if (ack && badEcho(tcp, tcb, seg)) {
@@ -41,6 +46,16 @@ export function synSentArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   takeSyn(tcp, tcb, seg);
   if (ack) established(tcp, tcb, seg);
   else simultaneousOpen(tcp, tcb);
+}
+
+/**
+ * The peer still has an old connection of this name, which our RST removes: the first SYN is not
+ * left to wait for its time-out (5.11).
+ */
+function retrySoon(tcp: Tcp, tcb: Tcb): void {
+  if (tcp.net.sysctl.profile === '5.0' || tcb.retransmits > 0) return;
+  tcb.retransUs = tcp.net.nowUs + TIMEOUT_MIN_US;
+  armTimer(tcp, tcb);
 }
 
 /** The echoed timestamp is not one that our SYNs carried. */
@@ -86,6 +101,7 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.rttTimed = false;
   tcb.retransmits = tcb.backoff = 0;
   stopRetransmit(tcb);
+  if (tcb.keepalive) tcb.keepUs = tcp.net.nowUs + keepIdleUs(tcp, tcb);
   armTimer(tcp, tcb);
   publishAddresses(tcp, tcb);
   setState(tcp, tcb, TCP_ESTABLISHED, EPOLLIN | EPOLLOUT);
@@ -97,6 +113,9 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 function simultaneousOpen(tcp: Tcp, tcb: Tcb): void {
   tcb.cwnd = initialCwnd(tcb, tcb.retransmits);
   setState(tcp, tcb, TCP_SYN_RECV);
+  tcb.rttTimed = true;
+  tcb.rttSeq = tcb.sndNxt;
+  tcb.rttSentUs = tcp.net.nowUs;
   tcp.mark(tcb, PENDING_SYNACK);
   armRetransmit(tcp, tcb);
 }

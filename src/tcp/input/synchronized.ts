@@ -8,7 +8,7 @@ import { Mib } from '../../net/mib.js';
 import { rttSample } from '../rtt.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before, between } from '../seq.js';
-import { closeSending, setState, tcpDone } from '../set-state.js';
+import { closeSending, setState, synOutstanding, tcpDone } from '../set-state.js';
 import {
   CAN_RECEIVE,
   inStates,
@@ -21,12 +21,10 @@ import {
 } from '../state.js';
 import { RCV_SHUTDOWN, SEND_SHUTDOWN, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
-import { armTimer } from '../timer-arm.js';
-import { finWait2TimeoutUs } from '../timers.js';
 import { tcpAck } from './ack.js';
 import { checkRst, checkSequence, checkSyn, tcpReset, updateTsRecent } from './checks.js';
 import { dataQueue } from './text.js';
-import { enterFinWait2Minisock, enterTimeWait } from './time-wait.js';
+import { enterTimeWait, waitForPeer } from './time-wait.js';
 
 /** The segment is for `tcb`, whose state is SYN-RECEIVED or synchronized. */
 export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
@@ -52,15 +50,12 @@ export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 
 function checkAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if ((seg.flags & ACK) === 0) return false;
-  if (tcb.state === TCP_SYN_RECV && !completeHandshake(tcp, tcb, seg)) return false;
+  if (synOutstanding(tcb) && !completeHandshake(tcp, tcb, seg)) return false;
   if (!tcpAck(tcp, tcb, seg)) return false;
   return afterAck(tcp, tcb, seg);
 }
 
-/**
- * SYN-RECEIVED: an acceptable ACK of our SYN establishes the connection, another one is answered
- * with a RST.
- */
+/** An acceptable ACK of our SYN establishes the connection, another one is answered with a RST. */
 function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if (!between(seg.ack, (tcb.sndUna + 1) | 0, tcb.sndNxt)) {
     tcp.wiring.sendReset(tcp, seg);
@@ -70,9 +65,9 @@ function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   tcb.maxWindow = Math.max(tcb.maxWindow, tcb.sndWnd);
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;
-  if (tcb.rttTimed && tcb.srttUs === 0) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
+  if (tcb.rttTimed) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
   tcb.rttTimed = false;
-  setState(tcp, tcb, TCP_ESTABLISHED, EPOLLOUT);
+  if (tcb.state === TCP_SYN_RECV) setState(tcp, tcb, TCP_ESTABLISHED, EPOLLOUT);
   // shutdown(SHUT_WR) has been waiting for this.
   if ((tcb.shutdown & SEND_SHUTDOWN) !== 0) closeSending(tcp, tcb);
   return true;
@@ -85,7 +80,7 @@ function afterAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     case TCP_FIN_WAIT1:
       return finAcknowledged(tcp, tcb, seg);
     case TCP_CLOSING:
-      enterTimeWait(tcp, tcb, false);
+      enterTimeWait(tcp, tcb);
       return false;
     case TCP_LAST_ACK:
       tcpDone(tcp, tcb);
@@ -99,13 +94,9 @@ function finAcknowledged(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   setState(tcp, tcb, TCP_FIN_WAIT2, EPOLLOUT);
   if (!tcb.orphan) return true;
   if (orphanedText(tcp, tcb, seg)) return false;
-  const timeoutUs = finWait2TimeoutUs(tcp, tcb);
-  if (timeoutUs > 60_000_000 || (seg.flags & FIN) !== 0) {
-    tcb.keepUs = tcp.net.nowUs + timeoutUs;
-    armTimer(tcp, tcb);
-    return true;
-  }
-  enterFinWait2Minisock(tcp, tcb, timeoutUs);
+  // The FIN that is next takes this segment to TIME-WAIT at once.
+  if ((seg.flags & FIN) !== 0 && !after(seg.seq, tcb.rcvNxt)) return true;
+  waitForPeer(tcp, tcb);
   return false;
 }
 

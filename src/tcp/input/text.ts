@@ -5,7 +5,7 @@
  */
 import { EPOLLIN, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
-import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringPlace, ringUsed } from '../../net/ring.js';
+import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringPlace } from '../../net/ring.js';
 import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.js';
 import { Ranges } from '../ranges.js';
 import { armReadNotice, receiveWindow, tuneReceiveSpace } from '../rcv-window.js';
@@ -34,30 +34,15 @@ export function dataQueue(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     duplicateText(tcp, tcb, seg);
     return;
   }
-  if (seg.length > 0 && beyondWindow(tcp, tcb, seg)) {
+  const window = receiveWindow(tcb);
+  if (!before(seg.seq, (tcb.rcvNxt + window) | 0) && seg.length > 0) {
+    if (window === 0) tcp.net.count(Mib.TCPZeroWindowDrop);
     enterQuickack(tcb);
     ackNow(tcp, tcb);
     return;
   }
   if (after(seg.seq, tcb.rcvNxt)) outOfOrder(tcp, tcb, seg);
   else inOrder(tcp, tcb, seg);
-}
-
-/**
- * Text from the right edge on is refused. Text that only ends beyond it is taken as far as there is
- * room; newer kernels refuse it too while something waits to be read (Linux 6.18 tcp_sequence).
- */
-function beyondWindow(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
-  const window = receiveWindow(tcb);
-  const right = (tcb.rcvNxt + window) | 0;
-  if (!before(seg.seq, right)) {
-    if (window === 0) tcp.net.count(Mib.TCPZeroWindowDrop);
-    return true;
-  }
-  if (tcp.net.sysctl.profile === '5.0' || !after((seg.seq + seg.length) | 0, right)) return false;
-  if (ringUsed(tcp.ctl, tcb.rcvRing) <= 0) return false;
-  tcp.net.count(Mib.BeyondWindow);
-  return true;
 }
 
 /**
@@ -90,11 +75,8 @@ function place(tcp: Tcp, tcb: Tcb, seq: number, from: number, length: number): n
   const { ctl } = tcp;
   const head = Atomics.load(ctl, tcb.rcvRing + RING_HEAD);
   const room = (((head + ctl[tcb.rcvRing + RING_CAPACITY]!) | 0) - seq) | 0;
-  const size = Math.min(length, room);
-  if (size <= 0) {
-    tcp.net.count(Mib.TCPRcvQDrop);
-    return 0;
-  }
+  const size = Math.max(0, Math.min(length, room));
+  if (size < length) tcp.net.count(Mib.TCPRcvQDrop);
   ringPlace(tcp.mem, tcb.rcvRing, seq, from, size);
   return size;
 }
@@ -198,7 +180,7 @@ function tcpFin(tcp: Tcp, tcb: Tcb): void {
       setState(tcp, tcb, TCP_CLOSING, events);
       break;
     case TCP_FIN_WAIT2:
-      enterTimeWait(tcp, tcb, true);
+      enterTimeWait(tcp, tcb);
       break;
   }
 }

@@ -12,33 +12,61 @@ import { PENDING_ACK } from '../sock.js';
 import { TCP_FIN_WAIT2, TCP_TIME_WAIT } from '../state.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
-import { oowRateLimited, pawsReject } from './checks.js';
+import { armTimer } from '../timer-arm.js';
+import { inWindow, oowRateLimited, pawsReject } from './checks.js';
 
 /** What the caller does with the segment after a time-wait socket has seen it. */
 export const TW_DONE = 0;
 /** A new connection may begin with this SYN: look for a listener; `twIsn` holds the ISN to use. */
 export const TW_SYN = 1;
-/** Answer with a RST. */
+/** Answer with a RST and forget the time-wait socket. */
 export const TW_RST = 2;
 
 /** Distance of a reopened connection's ISN from the old one's SND.NXT (Linux: 65535 + 2). */
 const ISN_STEP = 65_537;
 
 /**
- * The full socket has sent and received its FIN: a minisocket takes over, with our last ACK still
- * to send if asked.
+ * The full socket has sent and received its FIN: a minisocket takes over, and with it the last ACK
+ * if that is still to be sent.
  */
-export function enterTimeWait(tcp: Tcp, tcb: Tcb, ack: boolean): void {
+export function enterTimeWait(tcp: Tcp, tcb: Tcb): void {
   const tw = timewaitReplace(tcp, tcb, TCP_TIME_WAIT, TIME_WAIT_US);
-  if (tw !== null && ack) tcp.mark(tw, PENDING_ACK);
+  leaveAck(tcp, tcb, tw);
   setState(tcp, tcb, TCP_TIME_WAIT);
   tcpDone(tcp, tcb);
 }
 
-/** An orphan in FIN-WAIT-2 keeps only a minisocket for tcp_fin_timeout. */
+/** An orphan in FIN-WAIT-2 keeps only a minisocket, for `timeoutUs`. */
 export function enterFinWait2Minisock(tcp: Tcp, tcb: Tcb, timeoutUs: number): void {
-  timewaitReplace(tcp, tcb, TCP_FIN_WAIT2, timeoutUs);
+  const tw = timewaitReplace(tcp, tcb, TCP_FIN_WAIT2, timeoutUs);
+  leaveAck(tcp, tcb, tw);
   tcpDone(tcp, tcb);
+}
+
+function leaveAck(tcp: Tcp, tcb: Tcb, tw: TimewaitSock): void {
+  if ((tcb.pending & PENDING_ACK) === 0) return;
+  tw.ipId = (tcb.ipId + 1) & 0xffff;
+  tcp.mark(tw, PENDING_ACK);
+}
+
+/** How long an orphan waits in FIN-WAIT-2 (Linux: tcp_fin_time), µs. */
+function finWait2TimeoutUs(tcp: Tcp, tcb: Tcb): number {
+  return Math.max(tcp.net.sysctl.tcpFinTimeout * 1_000_000, tcb.rtoUs * 3.5);
+}
+
+/**
+ * Nobody will read what the peer may still send: an orphan in FIN-WAIT-2 waits for tcp_fin_timeout
+ * and no longer. The part of it above a minute is waited as a full socket, the rest as a
+ * minisocket.
+ */
+export function waitForPeer(tcp: Tcp, tcb: Tcb): void {
+  const timeoutUs = finWait2TimeoutUs(tcp, tcb);
+  if (timeoutUs > TIME_WAIT_US) {
+    tcb.keepUs = tcp.net.nowUs + timeoutUs - TIME_WAIT_US;
+    armTimer(tcp, tcb);
+  } else {
+    enterFinWait2Minisock(tcp, tcb, timeoutUs);
+  }
 }
 
 function restart(tcp: Tcp, tw: TimewaitSock): void {
@@ -53,16 +81,14 @@ function rememberTimestamp(tcp: Tcp, tw: TimewaitSock, seg: Segment): void {
 
 /** Dispatches by substate; TW_*. */
 export function timewaitArrives(tcp: Tcp, tw: TimewaitSock, seg: Segment): number {
-  const old =
-    seg.hasTimestamp && tw.tsOk && pawsReject(tw.tsRecent, tw.tsRecentUs, seg.tsval, tcp.net.nowUs);
+  const old = tw.tsOk && pawsReject(tw.tsRecent, tw.tsRecentUs, seg, tcp.net.nowUs);
   return tw.substate === TCP_FIN_WAIT2
     ? finWait2Arrives(tcp, tw, seg, old)
     : timeWaitArrives(tcp, tw, seg, old);
 }
 
 function finWait2Arrives(tcp: Tcp, tw: TimewaitSock, seg: Segment, old: boolean): number {
-  const right = (tw.rcvNxt + tw.rcvWnd) | 0;
-  const outside = before(seg.endSeq, tw.rcvNxt) || after(seg.seq, right);
+  const outside = !inWindow(seg, tw.rcvNxt, (tw.rcvNxt + tw.rcvWnd) | 0);
   if (old || outside) return ackTimewait(tcp, tw, seg, Mib.TCPACKSkippedFinWait2);
   if ((seg.flags & RST) !== 0) {
     timewaitKill(tcp, tw);
@@ -74,7 +100,6 @@ function finWait2Arrives(tcp: Tcp, tw: TimewaitSock, seg: Segment, old: boolean)
   }
   // New data to a connection that nobody reads any more, or anything but the FIN that is next.
   if ((seg.flags & FIN) === 0 || seg.endSeq !== ((tw.rcvNxt + 1) | 0)) {
-    timewaitKill(tcp, tw);
     return TW_RST;
   }
   tw.substate = TCP_TIME_WAIT;
@@ -92,10 +117,10 @@ function timeWaitArrives(tcp: Tcp, tw: TimewaitSock, seg: Segment, old: boolean)
   if (!old && seg.seq === tw.rcvNxt && (empty || rst)) {
     if (rst && net.sysctl.tcpRfc1337 === 0) {
       timewaitKill(tcp, tw);
-    } else {
-      rememberTimestamp(tcp, tw, seg);
-      restart(tcp, tw);
+      return TW_DONE;
     }
+    if (!rst) restart(tcp, tw);
+    rememberTimestamp(tcp, tw, seg);
     return TW_DONE;
   }
   const opens = (seg.flags & (SYN | RST | ACK)) === SYN;
@@ -103,16 +128,14 @@ function timeWaitArrives(tcp: Tcp, tw: TimewaitSock, seg: Segment, old: boolean)
     const newer = seg.hasTimestamp && tw.tsOk && ((seg.tsval - tw.tsRecent) | 0) > 0;
     if (after(seg.seq, tw.rcvNxt) || newer) return TW_SYN;
   }
-  if (old) net.count(Mib.PAWSEstab);
+  if (old) net.count(net.sysctl.profile === '5.0' ? Mib.PAWSEstab : Mib.PAWSTimewait);
   if (rst) return TW_DONE;
   if (old || (seg.flags & ACK) !== 0) restart(tcp, tw);
   return ackTimewait(tcp, tw, seg, Mib.TCPACKSkippedTimeWait);
 }
 
 function ackTimewait(tcp: Tcp, tw: TimewaitSock, seg: Segment, counter: number): number {
-  if ((seg.flags & RST) === 0 && !oowRateLimited(tcp, tw, seg, counter)) {
-    tcp.mark(tw, PENDING_ACK);
-  }
+  if (!oowRateLimited(tcp, tw, seg, counter)) tcp.mark(tw, PENDING_ACK);
   return TW_DONE;
 }
 

@@ -52,6 +52,8 @@ function sendMinisockAck(
   tsOffset: number,
   tsRecent: number,
   tos: number,
+  ttl: number,
+  id: number,
 ): void {
   const { net } = tcp;
   const skb = net.outputSkbs.alloc();
@@ -63,7 +65,7 @@ function sendMinisockAck(
   }
   writeHeader(skb.view, at, end, sk.num, sk.dport, seq, ack, ACK, window);
   skb.end = end;
-  sendSegment(tcp, skb, sk.rcvSaddr, sk.daddr, tos, net.sysctl.ipDefaultTtl, 0, true);
+  sendSegment(tcp, skb, sk.rcvSaddr, sk.daddr, tos, ttl, id, true);
   net.outputSkbs.release(skb);
 }
 
@@ -72,13 +74,20 @@ export function sendRequestAck(tcp: Tcp, req: RequestSock): void {
   const ack = (req.irs + 1) | 0;
   const window = req.rcvWnd >>> req.rcvWscale;
   const tos = req.tos & TOS_WITHOUT_ECN;
-  sendMinisockAck(tcp, req, seq, ack, window, req.tsOk, req.tsOffset, req.tsRecent, tos);
+  const { tsOk, tsOffset, tsRecent } = req;
+  const ttl = tcp.net.sysctl.ipDefaultTtl;
+  sendMinisockAck(tcp, req, seq, ack, window, tsOk, tsOffset, tsRecent, tos, ttl, 0);
 }
 
 export function sendTimewaitAck(tcp: Tcp, tw: TimewaitSock): void {
   const window = tw.rcvWnd >>> tw.rcvWscale;
   const { sndNxt, rcvNxt, tsOk, tsOffset, tsRecent, tos } = tw;
-  sendMinisockAck(tcp, tw, sndNxt, rcvNxt, window, tsOk, tsOffset, tsRecent, tos);
+  // The ACK that the full socket owed still looks like one of its own.
+  const inherited = tw.ipId >= 0;
+  const ttl = inherited ? tw.ttl : tcp.net.sysctl.ipDefaultTtl;
+  const id = inherited ? tw.ipId : 0;
+  tw.ipId = -1;
+  sendMinisockAck(tcp, tw, sndNxt, rcvNxt, window, tsOk, tsOffset, tsRecent, tos, ttl, id);
 }
 
 /**

@@ -13,7 +13,7 @@ import { PAGE_BYTES } from '../../net/sockmem.js';
 import { onAckSent, onDataSent } from '../ack-policy.js';
 import { advertisedMss } from '../mss.js';
 import { writeSack, writeSynOptions, writeTimestamp } from '../options.js';
-import { selectWindow } from '../rcv-window.js';
+import { initialWindow, selectWindow } from '../rcv-window.js';
 import { ACK, FIN, RST, SYN, TCP_HEADER_BYTES } from '../segment.js';
 import { PENDING_ACK } from '../sock.js';
 import type { Tcb } from '../tcb.js';
@@ -170,7 +170,7 @@ export function transmitSyn(tcp: Tcp, tcb: Tcb, flags: number): void {
     tcb.wscaleOk ? tcb.rcvWscale : -1,
   );
   const ack = (flags & ACK) !== 0 ? tcb.rcvNxt : 0;
-  const window = Math.min(tcb.rcvWnd, 65_535);
+  const window = Math.min(tcb.rcvWnd, initialWindow(tcb.rcvSpace, advertisedMss(tcp, tcb)));
   writeHeader(view, at, end, tcb.num, tcb.dport, tcb.iss, ack, flags | SYN, window);
   skb.end = end;
   tcb.ipId = (tcb.ipId + 1) & 0xffff;

@@ -94,7 +94,6 @@ function retransmitLost(tcp: Tcp, tcb: Tcb): void {
     transmit(tcp, tcb, seq, length, ACK | fin | push);
     tcb.rtxNxt = end;
     tcb.rttTimed = false;
-    if (tcb.retransUs === Infinity) armRetransmit(tcp, tcb);
   }
 }
 

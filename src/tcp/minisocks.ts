@@ -78,15 +78,13 @@ export function requestAdd(tcp: Tcp, req: RequestSock): boolean {
 export function requestUnlink(tcp: Tcp, req: RequestSock): void {
   tcp.net.timers.cancel(req);
   req.pending = 0;
-  const queue = req.listener.listen;
-  if (queue === null) return;
+  const queue = req.listener.listen!;
   queue.reqs--;
   if (req.timeouts === 0) queue.young--;
 }
 
 /** Forgets a half-open connection; nothing goes on the wire. */
 export function requestDrop(tcp: Tcp, req: RequestSock): void {
-  if (req.ehashSlot < 0) return;
   inetEhashRemove(tcp.hashinfo, req);
   requestUnlink(tcp, req);
 }
@@ -172,7 +170,6 @@ function timewaitOf(tcp: Tcp, tcb: Tcb, substate: number): TimewaitSock {
 
 /** The end of a time-wait socket. */
 export function timewaitKill(tcp: Tcp, tw: TimewaitSock): void {
-  if (tw.ehashSlot < 0) return;
   tcp.net.timers.cancel(tw);
   tw.pending = 0;
   inetEhashRemove(tcp.hashinfo, tw);

@@ -116,12 +116,12 @@ export function tcpFail(tcp: Tcp, tcb: Tcb, errno: number): void {
 
 /** Gives everything back: port, rings, descriptor. The connection is closed and nobody holds it. */
 export function destroy(tcp: Tcp, tcb: Tcb): void {
-  assert(tcb.state === TCP_CLOSE, 'destroyed while open');
+  assert(tcb.state === TCP_CLOSE && tcb.orphan, 'destroyed while open');
   tcp.net.timers.cancel(tcb);
   tcb.pending = 0;
   if (tcb.reuseportCb !== null) reuseportDetachSock(tcb);
   inetPutPort(tcp.hashinfo, tcb);
-  if (tcb.orphan) tcp.orphans--;
+  tcp.orphans--;
   tcp.socks[tcb.fd] = null;
   releaseRings(tcp, tcb);
 }

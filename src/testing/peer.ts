@@ -144,7 +144,9 @@ export class Peer {
 
   /** What `packet` looks like as text. The 0 of a RST|ACK that answers no connection stays 0. */
   private relative(packet: TcpPacket): SegmentText {
-    const base = packet.flags === 'R.' && packet.seq === 0 ? 0 : (this.localIsn ?? 0);
+    const unconnected = packet.flags === 'R.' && packet.seq === 0;
+    const firstSeq = packet.flags.includes('S') ? packet.seq : 0;
+    const base = unconnected ? 0 : (this.localIsn ?? firstSeq);
     const options = packet.options.map((option): OptionText => {
       if (option.kind === 'TS' && this.relativeTimestamps) {
         this.localTimestamp ??= option.val;

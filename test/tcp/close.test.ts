@@ -162,6 +162,19 @@ describe('tcp: close', () => {
     gone(c);
   });
 
+  it('lets out what a cork held back', () => {
+    for (const end of ['close', 'shutdown'] as const) {
+      const c = enter([established]);
+      const { host, peer, fd } = c;
+      host.stack.setsockopt(fd, 6, 3, 1, 0);
+      host.write(fd, 'abc');
+      peer.quiet();
+      if (end === 'close') host.close(fd);
+      else host.shutdown(fd, 1);
+      peer.out('FP. 1:4(3) ack 1');
+    }
+  });
+
   it('the descriptor is gone at once, its socket belongs to nobody', () => {
     const c = enter([established]);
     const { host, fd } = c;
@@ -225,7 +238,7 @@ describe('tcp: close', () => {
     expect(host.stack.tcp.orphans).to.equal(1);
   });
 
-  it('in SYN-RECEIVED: the FIN goes at once, and the SYN-ACK again until it is acknowledged', () => {
+  it('in SYN-RECEIVED: the FIN goes at once, the SYN-ACK again until it is acknowledged', () => {
     const c = enter([synSent, crossed]);
     const { host, peer, fd } = c;
     host.close(fd);
@@ -392,90 +405,5 @@ describe('tcp: shutdown', () => {
     expect(host.read(fd)).to.have.length(0);
     host.close(fd);
     gone(c);
-  });
-});
-
-describe('tcp: FIN-WAIT-2 of an orphan', () => {
-  it('lasts tcp_fin_timeout', () => {
-    for (const seconds of [10, 60, 90, 120]) {
-      const c = enter([established, closed, finAcked], {
-        sysctl: { 'net.ipv4.tcp_fin_timeout': seconds },
-      });
-      const { host, peer } = c;
-      host.advance(seconds * 1000 - 1);
-      expect(stateOf(host, peer), `${seconds} s`).to.equal('FIN-WAIT-2');
-      host.advance(1);
-      peer.quiet();
-      gone(c);
-    }
-  });
-
-  it('or three and a half RTOs when that is longer', () => {
-    const c = enter([established], { sysctl: { 'net.ipv4.tcp_fin_timeout': 1 } });
-    const rtoMs = c.host.stack.sock(c.fd)!.rtoUs / 1000;
-    closed(c);
-    finAcked(c);
-    c.host.advance(Math.max(1000, rtoMs * 3.5) - 1);
-    expect(stateOf(c.host, c.peer)).to.equal('FIN-WAIT-2');
-    c.host.advance(2);
-    gone(c);
-  });
-
-  it('begins when the last reader lets go', () => {
-    const c = enter([established, shut, finAcked]);
-    c.host.advance(500_000);
-    c.host.close(c.fd);
-    c.peer.quiet();
-    c.host.advance(59_999);
-    expect(stateOf(c.host, c.peer)).to.equal('FIN-WAIT-2');
-    c.host.advance(1);
-    gone(c);
-  });
-
-  it('of more than a minute is a full socket first, which takes the FIN', () => {
-    const c = enter([established, closed, finAcked], {
-      sysctl: { 'net.ipv4.tcp_fin_timeout': 100 },
-    });
-    expect(c.host.stack.tcp.orphans).to.equal(1);
-    c.peer.in('F. 1:1(0) ack 2');
-    c.peer.out('. 2:2(0) ack 2');
-    expect(stateOf(c.host, c.peer)).to.equal('TIME-WAIT');
-    expect(c.host.stack.tcp.orphans).to.equal(0);
-  });
-
-  it('takes a FIN that comes with the ACK of ours', () => {
-    const c = enter([established, closed]);
-    c.peer.in('F. 1:1(0) ack 2');
-    c.peer.out('. 2:2(0) ack 2');
-    expect(stateOf(c.host, c.peer)).to.equal('TIME-WAIT');
-  });
-
-  it('a FIN ahead of its turn with the ACK of ours is refused', () => {
-    const c = enter([established, closed]);
-    c.peer.in('F. 5:5(0) ack 2');
-    c.peer.out('R 2:2(0)');
-    gone(c);
-  });
-});
-
-describe('tcp: ACKs that are owed when a connection ends in the middle of a batch', () => {
-  it('FIN and the ACK of ours together: the FIN is acknowledged from TIME-WAIT', () => {
-    const c = enter([established, closed]);
-    c.peer.queue('F. 1:1(0) ack 1');
-    c.peer.queue('. 2:2(0) ack 2');
-    c.host.poll();
-    c.peer.out('. 2:2(0) ack 2');
-    c.peer.quiet();
-    expect(stateOf(c.host, c.peer)).to.equal('TIME-WAIT');
-  });
-
-  it('an old segment and the ACK of our FIN together', () => {
-    const c = enter([established, closed]);
-    c.peer.queue('. 0:0(0) ack 1');
-    c.peer.queue('. 1:1(0) ack 2');
-    c.host.poll();
-    c.peer.out('. 2:2(0) ack 1');
-    c.peer.quiet();
-    expect(stateOf(c.host, c.peer)).to.equal('FIN-WAIT-2');
   });
 });

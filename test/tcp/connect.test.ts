@@ -29,7 +29,8 @@ import {
   ts,
 } from './state-table.js';
 
-const FULL_SYNACK = 'S. 0:0(0) ack 1 <mss 1460,sackOK,TS val 7 ecr 1000,nop,wscale 7>';
+const synAck = (ecr: number): string =>
+  `S. 0:0(0) ack 1 <mss 1460,sackOK,TS val 7 ecr ${ecr},nop,wscale 7>`;
 
 function soError(host: MemoryStack, fd: number): number {
   const out = new Int32Array(1);
@@ -55,7 +56,7 @@ describe('tcp: connect', () => {
     expect(host.stack.connect(fd, peer.address, peer.port)).to.equal(-EALREADY);
     const before = Float64Array.from(host.stack.net.mib);
     host.events.length = 0;
-    peer.in(FULL_SYNACK);
+    peer.in(synAck(1000));
     peer.out('. 1:1(0) ack 1 win 64 <nop,nop,TS val 1000 ecr 7>');
     expect(host.events.map(([, bits]) => bits & EPOLLOUT)).to.include(EPOLLOUT);
     expect(host.ready(fd)).to.equal(EPOLLOUT);
@@ -101,6 +102,8 @@ describe('tcp: connect', () => {
     peer.in('R. 0:0(0) ack 1');
     expect(host.stack.connect(fd, peer.address, peer.port)).to.equal(-ECONNREFUSED);
     expect(names(host, fd)).to.deep.equal([0, 80, 0, 0]);
+    const owners = host.stack.tcp.hashinfo.bhash.find(80, 0)?.owners;
+    expect(owners, 'owns the port at any address').to.deep.equal([host.stack.sock(fd)]);
     expect(host.stack.listen(fd, 1)).to.equal(0);
     peer.localIsn = null;
     peer.in('S 0:0(0)');
@@ -290,10 +293,10 @@ describe('tcp: SYN-SENT', () => {
     'the echo of a SYN-ACK or RST must be of a time since the first SYN, or 0',
     [synSent, ({ host }) => host.advance(30)],
     `
-S. 0:0(0) ack 1 <mss 1460,sackOK,TS val 7 ecr 999,nop,wscale 7> | R 1:1(0) | SYN-SENT | PAWSActive TcpOutRsts
-S. 0:0(0) ack 1 <mss 1460,sackOK,TS val 7 ecr 1031,nop,wscale 7> | R 1:1(0) | SYN-SENT | PAWSActive TcpOutRsts
-S. 0:0(0) ack 1 <mss 1460,sackOK,TS val 7 ecr 1030,nop,wscale 7> | . 1:1(0) ack 1 | ESTAB | -
-S. 0:0(0) ack 1 <mss 1460,sackOK,TS val 7 ecr 0,nop,wscale 7> | . 1:1(0) ack 1 | ESTAB | -
+${synAck(999)} | R 1:1(0) | SYN-SENT | PAWSActive TcpOutRsts
+${synAck(1031)} | R 1:1(0) | SYN-SENT | PAWSActive TcpOutRsts
+${synAck(1030)} | . 1:1(0) ack 1 | ESTAB | -
+${synAck(0)} | . 1:1(0) ack 1 | ESTAB | -
 R. 0:0(0) ack 1 ${ts(7, 999)} | - | SYN-SENT | PAWSActive
 R. 0:0(0) ack 1 ${ts(7, 1000)} | - | gone | TcpAttemptFails
 `,

@@ -169,6 +169,27 @@ describe('tcp: SYN queue', () => {
     ]);
   });
 
+  it('a SYN and its RST in one batch: nothing is answered', () => {
+    const c = conversation();
+    c.listener = c.host.listen(80);
+    c.peer.queue(SYN);
+    c.peer.queue('R 1:1(0)');
+    c.host.poll();
+    c.peer.quiet();
+    expect(queue(c.host, c.listener)).to.include({ reqs: 0, young: 0 });
+    expect(c.host.stack.net.timers.size).to.equal(0);
+  });
+
+  it('a SYN twice in one batch has one answer', () => {
+    const c = conversation();
+    c.listener = c.host.listen(80);
+    c.peer.queue(SYN);
+    c.peer.queue(SYN);
+    c.host.poll();
+    c.peer.out(SYNACK);
+    c.peer.quiet();
+  });
+
   it('the children of a SYN with text have none of it', () => {
     const c = conversation();
     c.listener = c.host.listen(80);
@@ -283,6 +304,45 @@ describe('tcp: accept queue', () => {
     expect(host.stack.listen(listener, 1)).to.equal(0);
     expect(queue(host, listener).backlog).to.equal(1);
     for (let i = 0; i < 3; i++) expect(host.accept(listener)).to.be.greaterThan(2);
+  });
+
+  it('a connection inherits the options of its listener', () => {
+    const options: [number, number, number][] = [
+      [1, 2, 1],
+      [1, 7, 20_000],
+      [1, 8, 30_000],
+      [1, 9, 1],
+      [1, 15, 1],
+      [0, 1, 0x10],
+      [0, 2, 77],
+      [6, 1, 1],
+      [6, 3, 1],
+      [6, 4, 111],
+      [6, 5, 22],
+      [6, 6, 3],
+      [6, 13, 0],
+    ];
+    const { host, peer } = conversation();
+    const listener = host.listen(80);
+    const out = new Int32Array(2);
+    for (const [level, name, value] of options) {
+      expect(host.stack.setsockopt(listener, level, name, value, 0)).to.equal(0);
+    }
+    host.stack.setsockopt(listener, 1, 13, 1, 7);
+    peer.in(SYN);
+    peer.out('S. 0:0(0) ack 1');
+    peer.in('. 1:1(0) ack 1');
+    const fd = host.accept(listener);
+    for (const [level, name] of [...options, [1, 13]] as [number, number][]) {
+      const words = host.stack.getsockopt(listener, level, name, out);
+      const expected = [...out.subarray(0, words)];
+      host.stack.getsockopt(fd, level, name, out);
+      expect([...out.subarray(0, words)], `${level} ${name}`).to.deep.equal(expected);
+    }
+    host.advance(110_999);
+    peer.quiet();
+    host.advance(1);
+    peer.out('. 0:0(0) ack 1');
   });
 
   it('a reset connection is accepted, and read says so', () => {

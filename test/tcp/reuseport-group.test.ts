@@ -137,6 +137,16 @@ describe('tcp: a reuseport group', () => {
     expect(taken(host, [listeners[1]!])[0]).to.equal(listeners[1]);
   });
 
+  it('a closed member that may still be asked for is forgotten with its descriptor', () => {
+    const { host } = conversation({ sysctl: { 'net.ipv4.tcp_migrate_req': 1 } });
+    const listeners = [0, 1].map(() => host.listen(80, 8, { reuseport: true }));
+    const group = host.stack.sock(listeners[0]!)!.reuseportCb!;
+    host.shutdown(listeners[0]!, 0);
+    expect([group.numSocks, group.numClosedSocks]).to.deep.equal([1, 1]);
+    host.close(listeners[0]!);
+    expect([group.numSocks, group.numClosedSocks]).to.deep.equal([1, 0]);
+  });
+
   it('a full member does not hand on to others', () => {
     const { host } = conversation();
     const listeners = [0, 1].map(() => host.listen(80, 0, { reuseport: true }));

@@ -2,6 +2,8 @@
 import { expect } from 'chai';
 import { EADDRNOTAVAIL, EINPROGRESS } from '../../src/net/errno.js';
 import { Mib } from '../../src/net/mib.js';
+import { inetLookupEstablished } from '../../src/reuseport/lookup.js';
+import type { TimewaitSock } from '../../src/tcp/minisocks.js';
 import { type MemoryStack, Peer } from '../../src/testing/index.js';
 import {
   closed,
@@ -128,6 +130,17 @@ R 2:2(0) ${ts(1_000_020, 1000)} | - | gone | -
     }
   });
 
+  it('a RST does not renew it with tcp_rfc1337', () => {
+    const c = conversation({ sysctl: { 'net.ipv4.tcp_rfc1337': 1 } });
+    timeWait(c);
+    c.host.advance(50_000);
+    c.peer.in('R 2:2(0)');
+    c.host.advance(9999);
+    expect(stateOf(c.host, c.peer)).to.equal('TIME-WAIT');
+    c.host.advance(1);
+    expect(stateOf(c.host, c.peer)).to.equal('gone');
+  });
+
   it('a RST with an old timestamp is believed again after a minute of silence', () => {
     const c = conversation();
     fullTimeWait(c);
@@ -172,7 +185,34 @@ R 2:2(0) ${ts(1_000_020, 1000)} | - | gone | -
     expect(moved(host, before)).to.deep.equal(['TCPACKSkippedTimeWait+3']);
   });
 
-  it("an orphan's FIN-WAIT-2 counts its own skipped ACKs, and RSTs from outside of the window", () => {
+  it('an ISN of 0 would mean none, so 1 follows', () => {
+    for (const opener of ['peer', 'we']) {
+      const c = conversation();
+      fullTimeWait(c);
+      const { host, peer } = c;
+      const { hashinfo } = host.stack.tcp;
+      const { address, port } = peer;
+      const tw = inetLookupEstablished(hashinfo, address, port, host.address, 80, 1);
+      (tw as TimewaitSock).sndNxt = -65_537;
+      (tw as TimewaitSock).reuse = true;
+      peer.localIsn = 0;
+      if (opener === 'peer') {
+        peer.in(syn(1000, 1_000_021));
+        peer.out('S. 1:1(0) ack 1001');
+        continue;
+      }
+      host.close(c.listener);
+      host.advance(2000);
+      const fd = host.stack.socket(0);
+      host.stack.setsockopt(fd, 1, 2, 1, 0);
+      expect(host.stack.bind(fd, host.address, 80)).to.equal(0);
+      expect(host.stack.connect(fd, address, port)).to.equal(-EINPROGRESS);
+      host.poll();
+      peer.out('S 1:1(0) <...>');
+    }
+  });
+
+  it("an orphan's FIN-WAIT-2 counts its own skipped ACKs, RSTs from outside included", () => {
     const c = conversation();
     established(c);
     closed(c);
@@ -299,6 +339,17 @@ describe('tcp: connect() over a TIME-WAIT of the same name', () => {
     expect(host.counter(Mib.TWRecycled)).to.equal(1);
     expect(host.stack.tcp.timewaits).to.equal(0);
     expect(stateOf(host, peer)).to.equal('SYN-SENT');
+  });
+
+  it('an ACK that the old one still owed is not sent any more', () => {
+    const { host, peer } = conversation();
+    reusable(host);
+    left(host, peer, FULL);
+    host.advance(1001);
+    peer.queue('F. 1:1(0) ack 2');
+    expect(again(host, peer)).to.equal(-EINPROGRESS);
+    peer.out('S 65539:65539(0) <...>');
+    peer.quiet();
   });
 
   it('never without timestamps', () => {

@@ -19,6 +19,9 @@ import {
   ts,
 } from './state-table.js';
 
+const fullSyn = (seq: number, val: number): string =>
+  `S ${seq}:${seq}(0) <mss 1460,sackOK,TS val ${val} ecr 0,nop,wscale 7>`;
+const ECHO = ts(1000, 1_000_000);
 const OLD = { profile: '5.0' } as const;
 const synReceived50: Enter = (c) => {
   c.listener = c.host.listen(80, 8);
@@ -47,7 +50,7 @@ F. 1:1(0) ack 1 win 512 ${ts(999_990, 1000)} | . 1:1(0) ack 1 | ESTAB | PAWSEsta
 . 0:0(0) ack 1 win 512 ${ts(999_990, 1000)} | - | ESTAB | PAWSOldAck
 . 5:5(0) ack 1 win 512 ${ts(999_990, 1000)} | . 1:1(0) ack 1 | ESTAB | PAWSEstab
 R 1:1(0) ${ts(999_990, 1000)} | - | gone | TcpEstabResets
-S 1:1(0) <mss 1460,sackOK,TS val 999990 ecr 0,nop,wscale 7> | . 1:1(0) ack 1 | ESTAB | TcpInErrs challenge
+${fullSyn(1, 999_990)} | . 1:1(0) ack 1 | ESTAB | TcpInErrs challenge
 `,
   );
   stateTable(
@@ -62,8 +65,8 @@ S 1:1(0) <mss 1460,sackOK,TS val 999990 ecr 0,nop,wscale 7> | . 1:1(0) ack 1 | E
     'of a request: no tolerance',
     [fullSynReceived],
     `
-. 1:1(0) ack 1 win 512 ${ts(999_999, 1000)} | . 1:1(0) ack 1 win 63 <nop,nop,TS val 1000 ecr 1000000> | SYN-RECV | PAWSEstab
-S 0:0(0) <mss 1460,sackOK,TS val 999999 ecr 0,nop,wscale 7> | . 1:1(0) ack 1 | SYN-RECV | PAWSEstab
+. 1:1(0) ack 1 ${ts(999_999, 1000)} | . 1:1(0) ack 1 win 63 ${ECHO} | SYN-RECV | PAWSEstab
+${fullSyn(0, 999_999)} | . 1:1(0) ack 1 | SYN-RECV | PAWSEstab
 R 1:1(0) ${ts(999_999, 0)} | - | SYN-RECV | PAWSEstab
 R 1:1(0) ${ts(1_000_000, 0)} | - | gone | embryonic
 . 1:1(0) ack 1 win 512 | - | ESTAB | TcpPassiveOpens

@@ -49,7 +49,6 @@ export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 }
 
 function checkAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
-  if ((seg.flags & ACK) === 0) return false;
   if (synOutstanding(tcb) && !completeHandshake(tcp, tcb, seg)) return false;
   if (!tcpAck(tcp, tcb, seg)) return false;
   return afterAck(tcp, tcb, seg);
@@ -95,7 +94,7 @@ function finAcknowledged(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if (!tcb.orphan) return true;
   if (orphanedText(tcp, tcb, seg)) return false;
   // The FIN that is next takes this segment to TIME-WAIT at once.
-  if ((seg.flags & FIN) !== 0 && !after(seg.seq, tcb.rcvNxt)) return true;
+  if ((seg.flags & FIN) !== 0 && seg.endSeq === ((tcb.rcvNxt + 1) | 0)) return true;
   waitForPeer(tcp, tcb);
   return false;
 }

@@ -61,6 +61,10 @@ export async function main(argv: readonly string[], io: Io = processIo()): Promi
     }
     const command = COMMANDS.find((candidate) => candidate.name === name);
     if (command === undefined) throw unknownCommand(name);
+    if (rest.includes('--version')) {
+      io.out(`tunstack ${version()}`);
+      return EXIT_OK;
+    }
     return await command.run(rest, io);
   } catch (error) {
     return report(error, io);

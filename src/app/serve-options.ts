@@ -4,7 +4,14 @@
  * and ignored.
  */
 import { checkAddresses } from '../device/address.js';
-import { getSysctl, type Profile, SYSCTLS, Sysctl, setSysctl } from '../net/sysctl.js';
+import {
+  getSysctl,
+  type Profile,
+  SYSCTLS,
+  Sysctl,
+  setSysctl,
+  unbuiltSysctl,
+} from '../net/sysctl.js';
 import { MAX_THREADS } from '../socket/uapi/layout.js';
 import { UsageError } from './command.js';
 import { type Flag, HELP_FLAG, nearest, type ParsedFlags, parseFlags } from './flags.js';
@@ -210,10 +217,13 @@ function sysctls(flags: ParsedFlags, profile: Profile): Record<string, string> {
         `${near ?? 'net.ipv4.tcp_syncookies'}=VALUE`,
       );
     }
-    const refused = setSysctl(scratch, name, text.slice(equals + 1));
-    if (refused !== null)
-      throw wrong('sysctl', text, refused, `${name}=${getSysctl(scratch, name)}`);
-    settings[name] = text.slice(equals + 1);
+    const value = text.slice(equals + 1);
+    const refused = setSysctl(scratch, name, value) ?? unbuiltSysctl(name, value);
+    if (refused !== null) {
+      const good = unbuiltSysctl(name, value) === null ? getSysctl(scratch, name) : '0';
+      throw wrong('sysctl', text, refused, `${name}=${good}`);
+    }
+    settings[name] = value;
   }
   return settings;
 }

@@ -3,7 +3,7 @@
  * fixed shape that the rooms read, filled from the table in sysctl-table.ts, and its text form.
  * Nothing here has an effect of its own.
  */
-import { SYSCTLS, type SysctlEntry } from './sysctl-table.js';
+import { SYSCTLS, type SysctlEntry, UNBUILT } from './sysctl-table.js';
 
 export { SYSCTLS, type SysctlEntry } from './sysctl-table.js';
 
@@ -130,6 +130,13 @@ export function setSysctl(sysctl: Sysctl, name: string, value: string | number):
   }
   for (const [i, parsed] of values.entries()) sysctl[entries[i]!.field] = parsed;
   return null;
+}
+
+/** Why a user may not set knob `name` to `value` in this release, or null when it works. */
+export function unbuiltSysctl(name: string, value: string | number): string | null {
+  const unbuilt = UNBUILT[name];
+  if (unbuilt === undefined || Number(value) < unbuilt.from) return null;
+  return `not built in this release (${unbuilt.why})`;
 }
 
 /** Text form of knob `name` as sysctl(8) prints it, or null when there is no such knob. */

@@ -5,7 +5,7 @@
  */
 import { isIPv4 } from 'node:net';
 import { inspect } from 'node:util';
-import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
+import { type Profile, Sysctl, setSysctl, unbuiltSysctl } from '../net/sysctl.js';
 import { StackError } from './errors.js';
 
 /** What to open; defaults are those of the command line. */
@@ -26,7 +26,7 @@ export interface OpenOptions {
   pcap?: string | undefined;
   /** Kernel to be like; default `6.18`. */
   profile?: Profile | undefined;
-  /** Knobs under Linux's names: `{ 'net.ipv4.tcp_syncookies': 2 }`. */
+  /** Knobs under Linux's names: `{ 'net.ipv4.tcp_sack': 0 }`. */
   sysctl?: Readonly<Record<string, string | number>> | undefined;
   /** Fixes ISNs, ports and hash secrets; default unpredictable. */
   seed?: string | number | undefined;
@@ -106,7 +106,7 @@ const RULES: Record<keyof OpenOptions, Rule> = {
   profile: [(value) => value === '5.0' || value === '6.18', "must be '5.0' or '6.18'"],
   sysctl: [
     (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-    "must be an object of names and values, e.g. { 'net.ipv4.tcp_syncookies': 2 }",
+    "must be an object of names and values, e.g. { 'net.ipv4.tcp_sack': 0 }",
   ],
   seed: [(value) => ['string', 'number'].includes(typeof value), 'must be a string or a number'],
   spinUs: whole(0, 1_000_000),
@@ -154,7 +154,7 @@ export function checkOpenOptions(options: OpenOptions): Omit<StackThreadOptions,
 function checkSysctl(profile: Profile, values: Readonly<Record<string, string | number>>): void {
   const scratch = new Sysctl(profile);
   for (const [name, value] of Object.entries(values)) {
-    const wrong = setSysctl(scratch, name, value);
+    const wrong = setSysctl(scratch, name, value) ?? unbuiltSysctl(name, value);
     if (wrong !== null) {
       throw usage(`option 'sysctl': ${name} = ${value}: ${wrong}`, 'tunstack nstat --help');
     }

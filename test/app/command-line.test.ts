@@ -152,6 +152,8 @@ describe('app/serve-options', () => {
     '--sysctl =1',
     '--sysctl net.ipv4.tcp_syncooky=1',
     '--sysctl net.ipv4.tcp_syncookies=9',
+    '--sysctl net.ipv4.tcp_syncookies=1',
+    '--sysctl net.ipv4.tcp_migrate_req=1',
     '--pcap - --json',
     '--services --port 7',
     '--select rr',
@@ -216,6 +218,7 @@ describe('app/main', () => {
       const help = await run(name, '--help');
       expect(help, name).to.include({ code: 0, err: '' });
       expect(help.out).to.contain('--help');
+      expect(await run(name, '--version')).to.include({ out: `tunstack ${version()}` });
     }
   });
 

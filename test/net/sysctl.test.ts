@@ -3,7 +3,7 @@
  * first bad value.
  */
 import { expect } from 'chai';
-import { getSysctl, SYSCTLS, Sysctl, setSysctl } from '../../src/net/sysctl.js';
+import { getSysctl, SYSCTLS, Sysctl, setSysctl, unbuiltSysctl } from '../../src/net/sysctl.js';
 
 describe('net/sysctl', () => {
   it('has every field filled from the table', () => {
@@ -41,6 +41,13 @@ describe('net/sysctl', () => {
     expect(getSysctl(sysctl, 'net.ipv4.tcp_congestion_control')).to.equal('reno');
     expect(setSysctl(sysctl, 'net.ipv4.tcp_syncookies', 2)).to.equal(null);
     expect(sysctl.tcpSyncookies).to.equal(2);
+  });
+
+  it('says which settings a user cannot have yet', () => {
+    expect(unbuiltSysctl('net.ipv4.tcp_syncookies', '0')).to.equal(null);
+    expect(unbuiltSysctl('net.ipv4.tcp_syncookies', 1)).to.match(/SYN cookies/);
+    expect(unbuiltSysctl('net.ipv4.tcp_migrate_req', '1')).to.match(/migration/);
+    expect(unbuiltSysctl('net.ipv4.tcp_sack', '1')).to.equal(null);
   });
 
   it('refuses what Linux refuses and then changes nothing', () => {

@@ -3,6 +3,7 @@
  * the host's address on it (the peer) must keep. Addresses are int32 bit patterns in host order, as
  * in the core. No I/O.
  */
+import { Address4 } from 'ip-address';
 import { usageError } from './errors.js';
 
 /** The two ends of the link, checked. */
@@ -20,14 +21,11 @@ export interface LinkAddresses {
  * leading zeros.
  */
 export function parseIpv4(text: string): number | null {
-  const parts = text.split('.');
-  if (parts.length !== 4) return null;
-  let value = 0;
-  for (const part of parts) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return null;
-    value = (value << 8) | Number(part);
-  }
-  return value;
+  if (!Address4.isValid(text)) return null;
+  const parsed = new Address4(text);
+  // Neither a subnet nor octal-looking digits.
+  if (parsed.correctForm() !== text) return null;
+  return parsed.toArray().reduce((value, byte) => (value << 8) | byte, 0);
 }
 
 /** int32 bit pattern → dotted quad. */
@@ -56,8 +54,8 @@ export function parseCidr(text: string): { address: number; prefix: number | nul
   if (address === null) return null;
   if (slash < 0) return { address, prefix: null };
   const prefix = text.slice(slash + 1);
-  if (!/^\d{1,2}$/.test(prefix) || Number(prefix) > 32) return null;
-  return { address, prefix: Number(prefix) };
+  if (!/^\d{1,2}$/.test(prefix) || !Address4.isValid(text)) return null;
+  return { address, prefix: new Address4(text).subnetMask };
 }
 
 const ADDRESS_EXAMPLE = 'for example --address 198.18.0.1/24 --peer 198.18.0.254';

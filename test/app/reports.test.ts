@@ -101,6 +101,11 @@ describe('app/reports', () => {
       '  bytes: 200 in, 2000 out; retransmits: 3',
       '  drops: 3 (ListenDrops 2, TunTxDropped 1)',
     ]);
+    // Ports repeat, and with a port its worker: a chi-square of these would cry wolf.
+    const many = STATS.map((row) => ({ ...row, accepted: row.accepted * 1000 }));
+    expect(summaryLines(summarize(many, {}, 1, []))).to.include(
+      '  evenness: largest / smallest share 1.67',
+    );
     const nothing = summaryLines(summarize([{ ...STATS[0]!, accepted: 0 }], {}, 0, []));
     expect(nothing[1]).to.equal('  worker 0: 0 connections, 60 requests');
     expect(nothing.at(-1)).to.equal('  drops: 0');

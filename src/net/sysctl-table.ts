@@ -30,7 +30,6 @@ export interface SysctlEntry {
  * value of a knob that is refused, and what happens instead. The core itself takes them.
  */
 export const UNBUILT: Readonly<Record<string, { from: number; why: string }>> = {
-  'net.ipv4.tcp_syncookies': { from: 1, why: 'SYN cookies: a full SYN queue drops' },
   'net.ipv4.tcp_migrate_req': {
     from: 1,
     why: 'migration: connections queued at a closed listener are reset',
@@ -64,7 +63,7 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     'ipv4.tcp_syncookies',
     'tcpSyncookies',
     [1, 0, 2, ''],
-    'What a full SYN queue does: 0 keeps a quarter of tcp_max_syn_backlog free, 1 and 2 do not.',
+    '0 never, 1 when the SYN queue is full, 2 always answer a SYN with a cookie.',
     TCP,
   ),
   knob(

@@ -121,7 +121,8 @@ export function tcpListen(tcp: Tcp, tcb: Tcb, backlog: number): number {
   if (error === 0) error = acceptQueueOpen(tcp, tcb, limit);
   if (error !== 0) return error;
   // Requests of an earlier time as a listener may still be there.
-  if (tcb.listen === null) tcb.listen = { backlog: limit, reqs: 0, young: 0 };
+  if (tcb.listen === null)
+    tcb.listen = { backlog: limit, reqs: 0, young: 0, overflowUs: -Infinity };
   else tcb.listen.backlog = limit;
   if (listening) return 0;
   tcb.shutdown = 0;

@@ -8,4 +8,8 @@ export interface ListenState {
   /** Requests in the SYN queue, and those of them whose SYN-ACK was never repeated. */
   reqs: number;
   young: number;
+  /**
+   * When a SYN cookie was last sent, µs (Linux: synq_overflow_ts); in a group the group's counts.
+   */
+  overflowUs: number;
 }

@@ -12,6 +12,7 @@ import type { RequestSock, TimewaitSock } from './minisocks.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
 import type { TcpSock } from './sock.js';
+import type { CookieKeys } from './syncookies.js';
 import type { Tcb } from './tcb.js';
 
 /** Told when a descriptor may have become ready; `events` are EPOLL* bits. */
@@ -56,6 +57,8 @@ export class Tcp {
   readonly lateDetach: Tcb[] = [];
   /** Reuseport groups whose members have changed since they were last published. */
   readonly changedGroups: Set<ReuseportGroup> = new Set();
+  /** Made with the first SYN cookie. */
+  cookieKeys: CookieKeys | null = null;
   orphans = 0;
   timewaits = 0;
   /** Challenge ACKs that may still be sent in that second (net.nowUs / 10^6). */

@@ -152,7 +152,6 @@ describe('app/serve-options', () => {
     '--sysctl =1',
     '--sysctl net.ipv4.tcp_syncooky=1',
     '--sysctl net.ipv4.tcp_syncookies=9',
-    '--sysctl net.ipv4.tcp_syncookies=1',
     '--sysctl net.ipv4.tcp_migrate_req=1',
     '--pcap - --json',
     '--services --port 7',

@@ -24,6 +24,9 @@ function answered(host: MemoryStack, all: Peer[]): Peer[] {
   });
 }
 
+/** A full SYN queue drops, instead of answering by cookies (syncookies.test.ts). */
+const NO_COOKIES = { 'net.ipv4.tcp_syncookies': 0 };
+
 const queue = (host: MemoryStack, fd: number): ListenState => host.stack.sock(fd)!.listen!;
 
 describe('tcp: SYN queue', () => {
@@ -35,7 +38,7 @@ describe('tcp: SYN queue', () => {
   ] as const) {
     it(`backlog ${backlog} admits ${most} requests, in 5.0 ${backlog}`, () => {
       for (const profile of ['6.18', '5.0'] as const) {
-        const { host } = conversation({ profile });
+        const { host } = conversation({ profile, sysctl: NO_COOKIES });
         const listener = host.listen(80, backlog);
         const admitted = profile === '5.0' ? backlog : most;
         const before = Float64Array.from(host.stack.net.mib);
@@ -233,8 +236,8 @@ describe('tcp: accept queue', () => {
   }
 
   /** A listener of backlog 0 with one connection waiting and one request, which is returned. */
-  function full(options = {}) {
-    const c = conversation(options);
+  function full(sysctl = {}) {
+    const c = conversation({ sysctl: { ...NO_COOKIES, ...sysctl } });
     const { host } = c;
     c.listener = host.listen(80, 1);
     const [first, second, third] = peers(host, 3);
@@ -261,7 +264,7 @@ describe('tcp: accept queue', () => {
   });
 
   it('tcp_abort_on_overflow resets it instead', () => {
-    const { host, late } = full({ sysctl: { 'net.ipv4.tcp_abort_on_overflow': 1 } });
+    const { host, late } = full({ 'net.ipv4.tcp_abort_on_overflow': 1 });
     const before = Float64Array.from(host.stack.net.mib);
     late.in('. 1:1(0) ack 1');
     late.out('R 1:1(0)');

@@ -73,7 +73,7 @@ R 2:2(0) ${ts(1_000_020, 1000)} | - | gone | -
   });
 
   it('the reopened connection passes the limit of the SYN queue', () => {
-    const c = conversation();
+    const c = conversation({ sysctl: { 'net.ipv4.tcp_syncookies': 0 } });
     timeWait(c);
     const { host, peer, listener } = c;
     host.stack.listen(listener, 0);

@@ -114,7 +114,8 @@ function killRequest(tcp: Tcp, req: RequestSock, seg: Segment, reset: boolean): 
   requestDrop(tcp, req);
 }
 
-function thirdAck(tcp: Tcp, req: RequestSock, seg: Segment): void {
+/** The handshake is complete if the accept queue has room. */
+export function thirdAck(tcp: Tcp, req: RequestSock, seg: Segment): void {
   const { net } = tcp;
   const { listener } = req;
   const child = acceptQueueIsFull(tcp, listener) ? null : createChild(tcp, req, seg);
@@ -218,7 +219,8 @@ function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment):
   child.rcvMss = Math.min(child.sndMss, child.rcvMss);
   child.totalRetrans = req.retransmits;
   child.cwnd = initialCwnd(child, req.retransmits);
-  if (req.retransmits === 0) rttSample(child, net.nowUs - req.firstSentUs);
+  // A cookie does not know when it was sent.
+  if (req.retransmits === 0 && req.firstSentUs > 0) rttSample(child, net.nowUs - req.firstSentUs);
   if (child.keepalive) {
     child.keepUs = net.nowUs + keepIdleUs(tcp, child);
     armTimer(tcp, child);

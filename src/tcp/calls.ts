@@ -190,7 +190,8 @@ function forgetPeer(tcp: Tcp, tcb: Tcb, bound: number): void {
   publishAddresses(tcp, tcb);
 }
 
-/** Sequence numbers and what our SYN offers (Linux: tcp_connect_init). A recycled TIME-WAIT has
+/**
+ * Sequence numbers and what our SYN offers (Linux: tcp_connect_init). A recycled TIME-WAIT has
  * chosen the ISN.
  */
 function offerOptions(tcp: Tcp, tcb: Tcb): void {

@@ -132,7 +132,8 @@ function revertBackoff(tcp: Tcp, tcb: Tcb, seq: number): void {
   armTimer(tcp, tcb);
 }
 
-/** RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
+/**
+ * RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
  */
 function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   const current = tcb.pmtu > 0 ? tcb.pmtu : tcp.net.device.mtu;

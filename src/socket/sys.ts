@@ -84,10 +84,8 @@ import {
   fileOutq,
   fileQuiesce,
   fileTakeError,
-  fileTakenDue,
 } from './uapi/file-ops.js';
 import {
-  OP_ACCEPTED,
   OP_BIND,
   OP_CLOSE,
   OP_CONNECT,
@@ -193,7 +191,6 @@ function accept4(context: SysContext, fd: number, flags: number, out?: Sockaddr)
   for (;;) {
     const child = fileAccept(mem, fd, port.holder, flags & SOCK_NONBLOCK);
     if (child >= 0) {
-      if (fileTakenDue(mem, fd)) port.post(OP_ACCEPTED, fd);
       if (out !== undefined) fillFrom(context, child, out, BLOCK_RADDR, BLOCK_RPORT);
       return child;
     }

@@ -47,9 +47,4 @@ export interface StackCalls {
   published(fd: number): void;
   /** The application has consumed bytes of the receive ring past RING_WAKE (moved its head). */
   consumed(fd: number): void;
-  /**
-   * The application popped an entry of the accept ring (only told when the listener asked by
-   * RING_WAKE).
-   */
-  accepted(fd: number): void;
 }

@@ -179,7 +179,4 @@ export class Stack implements StackCalls {
     const tcb = this.held(fd);
     if (tcb !== null) tcpConsumed(this.tcp, tcb);
   }
-
-  /** Nothing to do: the accept ring's length is read where it matters. */
-  accepted(_fd: number): void {}
 }

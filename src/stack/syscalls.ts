@@ -44,7 +44,6 @@ import {
   commandAt,
   G_THREADS,
   MAX_THREADS,
-  OP_ACCEPTED,
   OP_ATTACH_SEND,
   OP_BIND,
   OP_CLOSE,
@@ -233,10 +232,6 @@ export class Syscalls implements SocketEvents {
       case OP_CONSUMED:
         Atomics.store(ctl, block + BLOCK_RCV + RING_NOTICE, 0);
         calls.consumed(fd);
-        return 0;
-      case OP_ACCEPTED:
-        Atomics.store(ctl, block + BLOCK_RCV + RING_NOTICE, 0);
-        calls.accepted(fd);
         return 0;
       case OP_ATTACH_SEND:
         return calls.attachSendRing(fd);

@@ -2,25 +2,15 @@
  * What tests of the core share: seeded dice, a device that keeps what it is given, memory over
  * plain buffers, a namespace, and packets built by buffer-layout (not by the code under test).
  */
-import type { Device, Random, Trace } from '../../src/net/env.js';
+import type { Device, Trace } from '../../src/net/env.js';
 import { iphdr } from '../../src/net/layout.js';
 import { NetNs } from '../../src/net/netns.js';
 import type { Skb } from '../../src/net/skb.js';
 import { BLOCK_WORDS, SocketMemory } from '../../src/net/sockmem.js';
 import { type Profile, Sysctl } from '../../src/net/sysctl.js';
+import { seededRandom } from '../../src/testing/memory-stack.js';
 
-/** mulberry32. */
-export function seededRandom(seed: number): Random {
-  let state = seed | 0;
-  return {
-    u32(): number {
-      state = (state + 0x6d2b79f5) | 0;
-      let t = Math.imul(state ^ (state >>> 15), state | 1);
-      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-      return (t ^ (t >>> 14)) >>> 0;
-    },
-  };
-}
+export { seededRandom };
 
 export interface CaptureOptions {
   mtu?: number;

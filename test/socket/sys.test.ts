@@ -4,7 +4,7 @@ import * as errno from '../../src/net/errno.js';
 import { BLOCK_ERROR, BLOCK_OWNER, type SocketMemory } from '../../src/net/sockmem.js';
 import type { Sockaddr, Sys } from '../../src/socket/sys.js';
 import * as c from '../../src/socket/uapi/constants.js';
-import { G_STATE, STACK_DEAD } from '../../src/socket/uapi/layout.js';
+import { G_STATE, STACK_DEAD, T_CMD_TAIL, threadAt } from '../../src/socket/uapi/layout.js';
 import { declareDead } from '../../src/socket/uapi/shared.js';
 import { SLOW_PORT } from '../stack/fake-stack.js';
 import { type InlineStack, inlineStack } from '../stack/inline-stack.js';
@@ -137,13 +137,16 @@ describe('socket/sys: calls on shared memory', () => {
       expect(sys.accept4(sys.epoll_create1(0), 0)).to.equal(-errno.EOPNOTSUPP);
     });
 
-    it('tells the stack when the listener asked for it', () => {
+    it('takes a connection without a word to the stack', () => {
       const listening = listener();
       client();
-      const wake = mem.blockAt(listening) + 16 + 5;
-      Atomics.store(mem.ctl, wake, 1);
-      sys.accept4(listening, 0);
-      expect(inline.stack.log).to.include(`accepted ${listening}`);
+      const { ctl, layout } = inline.shared;
+      const posted = () => [0, 1, 2].map((thread) => ctl[threadAt(layout, thread) + T_CMD_TAIL]);
+      const before = posted();
+      expect(sys.accept4(listening, 0)).to.be.above(listening);
+      expect(posted()).to.deep.equal(before);
+      sys.socket(c.AF_INET, c.SOCK_STREAM, 0);
+      expect(posted()).to.not.deep.equal(before);
     });
   });
 

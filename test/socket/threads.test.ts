@@ -17,7 +17,7 @@ import {
 import {
   COMMAND_SLOTS,
   G_STOP,
-  OP_ACCEPTED,
+  OP_CONSUMED,
   OP_THREAD_GONE,
   T_CMD_WAITING,
   T_SLEEPING,
@@ -182,8 +182,8 @@ describe('socket: several threads', () => {
     await start();
     const fd = listener(80);
     const count = COMMAND_SLOTS * 3;
-    for (let i = 0; i < count; i++) expect(port.post(OP_ACCEPTED, fd)).to.equal(true);
-    expect(port.call(OP_ACCEPTED, fd)).to.equal(0);
+    for (let i = 0; i < count; i++) expect(port.post(OP_CONSUMED, fd)).to.equal(true);
+    expect(port.call(OP_CONSUMED, fd)).to.equal(0);
     const report = await stop();
     expect(report!.log).to.have.length(count + 1);
   });

@@ -80,7 +80,7 @@ export class FakeStack implements StackCalls {
   readonly net: NetNs = null as unknown as NetNs;
   readonly mem: SocketMemory;
   readonly ringBytes: number;
-  /** Descriptors whose bytes were announced, consumed, accepted; in order. */
+  /** Descriptors whose bytes were announced and consumed; in order. */
   readonly log: string[] = [];
   private readonly events: SocketEvents;
   private readonly socks = new Map<number, FakeSock>();
@@ -317,10 +317,6 @@ export class FakeStack implements StackCalls {
     );
     const { peer } = this.socks.get(fd)!;
     if (peer !== null) this.move(peer);
-  }
-
-  accepted(fd: number): void {
-    this.log.push(`accepted ${fd}`);
   }
 
   /** What fits goes from the send ring of `sock` to the receive ring of its peer. */

@@ -201,7 +201,6 @@ describe('tcp: close', () => {
     stack.published(fd);
     stack.consumed(fd);
     stack.published(9999);
-    stack.accepted(c.listener);
     c.peer.quiet();
   });
 

@@ -355,10 +355,7 @@ export function fileOutq(mem: SocketMemory, fd: number): number {
   return Math.max(0, ringUsed(mem.ctl, at + BLOCK_SND));
 }
 
-/**
- * After fileRead or fileAccept: true when the stack must be told (`consumed`, `accepted`) and
- * nobody has yet.
- */
+/** After fileRead: true when the stack must be told (`consumed`) and nobody has yet. */
 export function fileTakenDue(mem: SocketMemory, fd: number): boolean {
   const ring = mem.blockAt(fd) + BLOCK_RCV;
   if (!ringDue(mem.ctl, ring, Atomics.load(mem.ctl, ring + RING_HEAD))) return false;

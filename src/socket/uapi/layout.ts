@@ -114,12 +114,11 @@ export const OP_GETSOCKOPT = 8; // ° a = level, b = name; words to T_OUT
 export const OP_ATTACH_SEND = 9; // °
 export const OP_PUBLISHED = 10;
 export const OP_CONSUMED = 11;
-export const OP_ACCEPTED = 12;
-export const OP_EPOLL_CREATE = 13; // °
-export const OP_EPOLL_CTL = 14; // a = epoll | ctl << 16, b = events, c = stamp, d = seen
-export const OP_EVENTFD = 15; // ° a = initval, b = flags
-export const OP_NOTICE = 16; // an eventfd was read or written
-export const OP_THREAD_GONE = 17; // ° a = thread
+export const OP_EPOLL_CREATE = 12; // °
+export const OP_EPOLL_CTL = 13; // a = epoll | ctl << 16, b = events, c = stamp, d = seen
+export const OP_EVENTFD = 14; // ° a = initval, b = flags
+export const OP_NOTICE = 15; // an eventfd was read or written
+export const OP_THREAD_GONE = 16; // ° a = thread
 
 /**
  * Epoll region: owner thread + 1 (0 = free), ready ring (head moved by the thread, tail by the

@@ -7,42 +7,13 @@
  */
 import { assert } from '../net/assert.js';
 import { EBUSY, EINVAL, ENOENT, ENOMEM } from '../net/errno.js';
-import type { Skb } from '../net/skb.js';
 import type { InetHashinfo } from './hashinfo.js';
+import type { Selector } from './selector-request.js';
 import type { SockCommon } from './sock-common.js';
 
 /** Linux: INIT_SOCKS, and the bound that reuseport_grow puts on the doubled size. */
 const INIT_SOCKS = 128;
 const U16_MAX = 65_535;
-
-/**
- * What a selector sees. One object per stack, reused: read it before returning. All numbers are
- * unsigned.
- */
-export interface SelectorRequest {
-  /** Flow hash of the SYN, u32: what the default pick uses. */
-  hash: number;
-  /** The client's and our address as u32 in host order, and ports. */
-  saddr: number;
-  sport: number;
-  daddr: number;
-  dport: number;
-  /** Queue ("CPU") on which the packet came in. */
-  cpu: number;
-  /** Members to choose from: 0..members-1 of group.socks. */
-  members: number;
-  group: ReuseportGroup;
-  /** The packet, null when a connection is being moved without one. */
-  skb: Skb | null;
-  /** The connection that looks for a new listener, null for a SYN. */
-  migrating: SockCommon | null;
-}
-
-/**
- * Picks a member by index; anything that is not an index of a member leaves the choice to the hash.
- * It runs in the middle of a lookup and must not open, close or change sockets.
- */
-export type Selector = (request: SelectorRequest) => number;
 
 export class ReuseportGroup {
   readonly id: number;

@@ -7,11 +7,11 @@ import type { NetNs } from '../net/netns.js';
 import { Bhash } from './bhash.js';
 import type { Decision } from './decision.js';
 import { Ehash } from './ehash.js';
-import { ReuseportGroup, type SelectorRequest } from './group.js';
 import { PortSearch } from './hash-connect.js';
 import { Lhash2 } from './lhash2.js';
 import { type KernelProfile, kernelProfile } from './profile.js';
 import { PICKED_BY_NONE } from './select.js';
+import { SelectorRequest } from './selector-request.js';
 import type { SockCommon } from './sock-common.js';
 
 /** Linux net/ipv4/tcp.c: tcp_init: bind and listener tables have at most this many buckets. */
@@ -68,18 +68,7 @@ export class InetHashinfo {
     this.ehash = new Ehash(buckets, maxEntries);
     this.lhash2 = new Lhash2(Math.min(buckets, MAX_BUCKETS), net.hashMix);
     this.bhash = new Bhash(Math.min(buckets, MAX_BUCKETS), net.hashMix);
-    this.selectorRequest = {
-      hash: 0,
-      saddr: 0,
-      sport: 0,
-      daddr: 0,
-      dport: 0,
-      cpu: 0,
-      members: 0,
-      group: new ReuseportGroup(0, false),
-      skb: null,
-      migrating: null,
-    };
+    this.selectorRequest = new SelectorRequest(net.random);
   }
 
   /** connect()'s secrets and perturbation table, made at the first connect(). */

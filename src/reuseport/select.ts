@@ -6,8 +6,9 @@
 import { reciprocalScale } from '../net/hash.js';
 import { Mib } from '../net/mib.js';
 import type { Skb } from '../net/skb.js';
-import { mayMigrate, type ReuseportGroup, type SelectorRequest } from './group.js';
+import { mayMigrate, type ReuseportGroup } from './group.js';
 import type { InetHashinfo } from './hashinfo.js';
+import type { SelectorRequest } from './selector-request.js';
 import type { SockCommon } from './sock-common.js';
 
 /** What made the last pick. */

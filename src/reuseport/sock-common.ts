@@ -56,6 +56,8 @@ export class SockCommon {
   reuseportCb: ReuseportGroup | null = null;
   /** Place in reuseportCb.socks: a live member's index; -1 = in no group. Owned by group.ts. */
   reuseportSlot = -1;
+  /** Its number among the members, kept while the index changes; -1 = in no group. */
+  reuseportKey = -1;
 
   constructor(kind: number) {
     this.kind = kind;

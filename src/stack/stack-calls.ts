@@ -36,6 +36,8 @@ export interface StackCalls {
   abort(fd: number): number;
   /** `value2` is the second int of structures (SO_LINGER: value = l_onoff, value2 = l_linger). */
   setsockopt(fd: number, level: number, name: number, value: number, value2: number): number;
+  /** Options whose value is a text: SO_BINDTODEVICE, SO_ATTACH_REUSEPORT_SELECTOR. */
+  setsockoptText(fd: number, level: number, name: number, text: string): number;
   /** Writes the option's int words to `out`; number of words or -errno. */
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number;
   /**

@@ -26,6 +26,7 @@ import { createTcp } from '../tcp/protocol.js';
 import { publishGroups } from '../tcp/publish.js';
 import { RING_IDLE_US, retryLateDetach, sweepIdleRings } from '../tcp/ring-memory.js';
 import { tcpGetsockopt, tcpSetsockopt } from '../tcp/sockopt.js';
+import { tcpSetsockoptText } from '../tcp/sockopt-text.js';
 import type { Tcb } from '../tcp/tcb.js';
 import type { Tcp } from '../tcp/tcp.js';
 import type { SocketEvents, StackCalls } from './stack-calls.js';
@@ -158,6 +159,11 @@ export class Stack implements StackCalls {
   setsockopt(fd: number, level: number, name: number, value: number, value2: number): number {
     const tcb = this.held(fd);
     return tcb === null ? -EBADF : tcpSetsockopt(this.tcp, tcb, level, name, value, value2);
+  }
+
+  setsockoptText(fd: number, level: number, name: number, text: string): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpSetsockoptText(this.tcp, tcb, level, name, text);
   }
 
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number {

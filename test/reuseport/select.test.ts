@@ -11,8 +11,6 @@ import {
   reuseportAttachSelector,
   reuseportDetachSock,
   reuseportUpdateIncomingCpu,
-  type Selector,
-  type SelectorRequest,
 } from '../../src/reuseport/group.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
 import {
@@ -22,6 +20,7 @@ import {
   reuseportMigrateSock,
   reuseportSelectSock,
 } from '../../src/reuseport/select.js';
+import type { Selector, SelectorRequest } from '../../src/reuseport/selector-request.js';
 import type { SockCommon } from '../../src/reuseport/sock-common.js';
 import {
   accept,

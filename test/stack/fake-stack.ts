@@ -77,6 +77,8 @@ interface FakeSock {
 }
 
 export class FakeStack implements StackCalls {
+  /** What setsockoptText was given, by `fd:name`. */
+  readonly texts: Map<string, string> = new Map();
   readonly net: NetNs = null as unknown as NetNs;
   readonly mem: SocketMemory;
   readonly ringBytes: number;
@@ -287,6 +289,12 @@ export class FakeStack implements StackCalls {
     if (level !== 1 && level !== 6) return -ENOPROTOOPT;
     this.socks.get(fd)!.options.set(level * 1000 + name, value);
     this.socks.get(fd)!.options.set(level * 1000 + name + 500, value2);
+    return 0;
+  }
+
+  setsockoptText(fd: number, level: number, name: number, text: string): number {
+    if (level !== 1) return -ENOPROTOOPT;
+    this.texts.set(`${fd}:${name}`, text);
     return 0;
   }
 

@@ -62,6 +62,16 @@ export const SO_ATTACH_REUSEPORT_EBPF = 52;
 export const SO_INCOMING_NAPI_ID = 56;
 export const SO_COOKIE = 57;
 export const SO_DETACH_REUSEPORT_BPF = 68;
+/**
+ * Our own, beyond Linux's numbers. A selector for the group of the socket, by name or by the path
+ * of a module; detached like a program, with SO_DETACH_REUSEPORT_BPF.
+ */
+export const SO_ATTACH_REUSEPORT_SELECTOR = 0x7401;
+/**
+ * 1 = the listener gets no new SYNs; what is queued and half open finishes. EPOLLRDHUP tells that
+ * nothing of that is left.
+ */
+export const SO_DRAIN = 0x7402;
 
 export const IP_TOS = 1;
 export const IP_TTL = 2;

@@ -29,18 +29,24 @@ export interface Random {
   u32(): number;
 }
 
-/** Somebody who watches. Every hook is optional and costs one null test when nobody does. */
+/**
+ * Somebody who watches. Every hook is optional and costs one null test when nobody does; those of
+ * packets and decisions may come and go while the stack runs.
+ */
 export interface Trace {
   /**
    * A packet came in (`in`) or is going out (`out`), before it is looked at / after it is complete.
    */
-  packet?(direction: 'in' | 'out', skb: Skb): void;
+  packet?: ((direction: 'in' | 'out', skb: Skb) => void) | undefined;
   /** A packet was dropped; `reason` is the Linux counter that moved. */
   drop?(reason: string, skb: Skb): void;
   /** A socket changed state; states are Linux's numbers. */
   state?(fd: number, from: number, to: number): void;
   /**
-   * A listener lookup has been made for a SYN; read the decision before returning, it is reused.
+   * The lookup for a SYN has been made, once per SYN, before anything is done or sent because of
+   * it; the packet is the last one that came in. Read the decision before returning, it is reused.
    */
-  decision?(decision: object): void;
+  decision?: ((decision: object) => void) | undefined;
+  /** Something about a user's selector that its user should read: it was detached, for example. */
+  selector?(message: string): void;
 }

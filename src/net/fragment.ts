@@ -294,6 +294,10 @@ export class FragmentTable {
       queue.firstBytes = to;
     }
     queue.ecnSeen |= 1 << (skb.tos & ECN_CE);
+    // The whole has come in where its latest piece has.
+    buffer.ifindex = skb.ifindex;
+    buffer.cpu = skb.cpu;
+    buffer.dev = skb.dev;
     return INSERTED;
   }
 
@@ -317,8 +321,6 @@ export class FragmentTable {
     view.setUint16(skb.start + CHECK, 0);
     const sum = checksumPartial(view, skb.start, queue.headerBytes, 0);
     view.setUint16(skb.start + CHECK, checksumFold(sum));
-    skb.ifindex = last.ifindex;
-    skb.cpu = last.cpu;
     this.forget(queue);
     net.count(Mib.IpReasmOKs);
     return skb;

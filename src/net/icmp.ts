@@ -1,16 +1,16 @@
 /**
  * ICMP (RFC 792, RFC 1122 3.2.2, RFC 1812 4.3.2; Linux net/ipv4/icmp.c): echo replies, errors that
  * we send, errors that we receive and hand to the transport they are about. Echo replies that reach
- * us are counted and no more, so are redirects and source quenches (RFC 6633); timestamp requests
- * are not answered, for the stack does not know the date.
+ * us are counted and no more, so are redirects and source quenches (RFC 6633, RFC 9293 MUST-55);
+ * timestamp requests are not answered, for the stack does not know the date.
  */
 import { checksumFold, checksumPartial, checksumUpdate, skbChecksum } from './checksum.js';
 import { isLoopback, isNotOneHost } from './ipv4-address.js';
-import { IP_OFFSET, ipSelectIdent, ipv4Xmit } from './ipv4-output.js';
+import { IP_OFFSET, ipRouteSkb, ipSelectIdent, ipv4Xmit } from './ipv4-output.js';
 import { ICMPHDR_BYTES, IPHDR_BYTES, IPPROTO_ICMP, icmphdr, iphdr, offsetOf } from './layout.js';
 import { Mib } from './mib.js';
 import type { NetNs } from './netns.js';
-import { CHECKSUM_NONE, IFINDEX_LOOPBACK, type Skb } from './skb.js';
+import { CHECKSUM_NONE, type Skb } from './skb.js';
 
 export const ICMP_ECHOREPLY = 0;
 export const ICMP_DEST_UNREACH = 3;
@@ -196,9 +196,9 @@ function quotedTransport(skb: Skb, quoted: number): number {
 }
 
 /** RFC 1122 3.2.2: an error is never sent about these. `skb` begins at its IP header. */
-function mayNotReport(skb: Skb): boolean {
+function mayNotReport(net: NetNs, skb: Skb): boolean {
   if (isNotOneHost(skb.saddr) || isNotOneHost(skb.daddr)) return true;
-  if (isLoopback(skb.saddr) && skb.ifindex !== IFINDEX_LOOPBACK) return true;
+  if (isLoopback(skb.saddr) && skb.dev !== net.lo) return true;
   if ((skb.view.getUint16(skb.start + IP_FRAG_OFF) & IP_OFFSET) !== 0) return true;
   if (skb.protocol !== IPPROTO_ICMP) return false;
   return skb.transport >= skb.end || !isQuery(skb.view.getUint8(skb.transport));
@@ -225,13 +225,14 @@ function rateAllows(net: NetNs, type: number, daddr: number): boolean {
  * @param info the word after the checksum, as it goes on the wire: next-hop MTU, or pointer << 24
  */
 export function icmpSend(net: NetNs, skb: Skb, type: number, code: number, info: number): void {
-  if (mayNotReport(skb) || !rateAllows(net, type, skb.saddr)) return;
+  if (mayNotReport(net, skb) || !rateAllows(net, type, skb.saddr)) return;
   const error = net.outputSkbs.alloc();
   if (error === null) {
     net.count(Mib.IcmpOutErrors);
     return;
   }
-  const room = Math.min(ERROR_MAX_BYTES, net.device.mtu) - IPHDR_BYTES - ICMPHDR_BYTES;
+  const dev = ipRouteSkb(net, error, skb.saddr, 0);
+  const room = Math.min(ERROR_MAX_BYTES, dev.mtu) - IPHDR_BYTES - ICMPHDR_BYTES;
   const quotedBytes = Math.min(skb.end - skb.start, room);
   error.start += IPHDR_BYTES;
   error.end = error.start + ICMPHDR_BYTES + quotedBytes;

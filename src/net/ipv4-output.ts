@@ -1,7 +1,7 @@
 /**
  * IPv4 out (RFC 791, RFC 1122 3.2; Linux net/ipv4/ip_output.c: __ip_local_out, ip_do_fragment;
  * drivers/net/loopback.c): the header, the way back to ourselves, fragments of what is too large
- * for the link. No routing: there is one link.
+ * for the link. Which way a packet goes is route.ts.
  */
 import { assert } from './assert.js';
 import { checksumFold, checksumPartial, skbChecksumHelp } from './checksum.js';
@@ -9,11 +9,11 @@ import { jhash3words } from './hash.js';
 import { IPHDR_BYTES, iphdr, offsetOf } from './layout.js';
 import { Mib } from './mib.js';
 import type { NetNs } from './netns.js';
+import type { NetDevice } from './route.js';
 import {
   CHECKSUM_NONE,
   CHECKSUM_PARTIAL,
   CHECKSUM_UNNECESSARY,
-  IFINDEX_LOOPBACK,
   SKB_HEADROOM,
   type Skb,
 } from './skb.js';
@@ -71,10 +71,22 @@ function writeHeader(skb: Skb, at: number, total: number, id: number, fragOff: n
 }
 
 /**
+ * Chooses the way of `skb` to `daddr` for a socket bound to device `oif` (0 = none): sets skb.dev
+ * and the interface that it comes in by if that is `lo`. To be called before ipv4Xmit by who must
+ * know the device earlier or is bound to one.
+ */
+export function ipRouteSkb(net: NetNs, skb: Skb, daddr: number, oif: number): NetDevice {
+  const { dev, iif } = net.routes.output(daddr, oif);
+  skb.dev = dev;
+  skb.ifindex = iif;
+  return dev;
+}
+
+/**
  * Sends one transport packet: `skb` begins at the transport header, with room for the IP header
- * before it. The header is prepended (skb.start moves), the packet goes to the link, or to
- * ourselves when `daddr` is local, in fragments when it is larger than the MTU, not `df` and not
- * for the link to cut (gsoSize). The caller keeps the skb.
+ * before it. The header is prepended (skb.start moves), the packet goes to its device (skb.dev,
+ * chosen now if it is null), or back to ourselves when that is `lo`, in fragments when it is larger
+ * than the MTU, not `df` and not for the link to cut (gsoSize). The caller keeps the skb.
  * @param id identification; 0 is fine with `df`
  * @returns false when the packet is lost (counted)
  */
@@ -100,16 +112,17 @@ export function ipv4Xmit(
   assert(total <= IP_MAX_BYTES, 'packet larger than IPv4 can carry');
   writeHeader(skb, skb.start, total, id, df ? IP_DF : 0);
   net.count(Mib.IpOutRequests);
-  if (net.isLocal(daddr)) return loop(net, skb, total);
-  if (total <= net.device.mtu || skb.gsoSize > 0) return toLink(net, skb, total);
-  if (!df) return fragment(net, skb, id);
+  const dev = skb.dev ?? ipRouteSkb(net, skb, daddr, 0);
+  if (dev === net.lo) return loop(net, skb, total);
+  if (total <= dev.mtu || skb.gsoSize > 0) return toLink(net, skb, dev, total);
+  if (!df) return fragment(net, skb, dev, id);
   net.drop(Mib.IpFragFails, 'IpFragFails', skb);
   return false;
 }
 
-function toLink(net: NetNs, skb: Skb, total: number): boolean {
+function toLink(net: NetNs, skb: Skb, dev: NetDevice, total: number): boolean {
   net.trace?.packet?.('out', skb);
-  if (!net.device.transmit(skb)) {
+  if (!dev.link!.transmit(skb)) {
     net.drop(Mib.IpOutDiscards, 'IpOutDiscards', skb);
     return false;
   }
@@ -141,7 +154,8 @@ function loop(net: NetNs, skb: Skb, total: number): boolean {
   // A checksum that was left to the link has nothing to protect on the way to ourselves.
   copy.ipSummed = skb.ipSummed === CHECKSUM_PARTIAL ? CHECKSUM_UNNECESSARY : CHECKSUM_NONE;
   copy.gsoSize = skb.gsoSize;
-  copy.ifindex = IFINDEX_LOOPBACK;
+  copy.dev = net.lo;
+  copy.ifindex = skb.ifindex;
   net.loopback.push(copy);
   net.count(Mib.TunLoopbackPackets);
   net.count(Mib.IpOutTransmits);
@@ -153,12 +167,12 @@ function loop(net: NetNs, skb: Skb, total: number): boolean {
  * Linux 5.0 net/ipv4/ip_output.c: ip_do_fragment. Payload in fragments of `skb` is pointed at, not
  * copied.
  */
-function fragment(net: NetNs, skb: Skb, id: number): boolean {
+function fragment(net: NetNs, skb: Skb, dev: NetDevice, id: number): boolean {
   // Each fragment would leave with a part of the data that the checksum covers: nobody after us
   // could complete it.
   if (skb.ipSummed === CHECKSUM_PARTIAL) skbChecksumHelp(skb);
   const payloadBytes = skb.length - IPHDR_BYTES;
-  const most = (net.device.mtu - IPHDR_BYTES) & ~7;
+  const most = (dev.mtu - IPHDR_BYTES) & ~7;
   for (let offset = 0; offset < payloadBytes; ) {
     const piece = most > 0 ? net.outputSkbs.alloc() : null;
     if (piece === null) {
@@ -169,7 +183,7 @@ function fragment(net: NetNs, skb: Skb, id: number): boolean {
     const more = offset + taken < payloadBytes ? IP_MF : 0;
     writeHeader(piece, piece.start, taken + IPHDR_BYTES, id, more | (offset >>> 3));
     net.count(Mib.IpFragCreates);
-    const sent = toLink(net, piece, taken + IPHDR_BYTES);
+    const sent = toLink(net, piece, dev, taken + IPHDR_BYTES);
     net.outputSkbs.release(piece);
     // A datagram with a hole is of no use to the receiver.
     if (!sent) return false;

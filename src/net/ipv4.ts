@@ -13,14 +13,14 @@ import {
   icmpRcv,
   icmpSend,
 } from './icmp.js';
-import { INADDR_BROADCAST, isLoopback, isMulticast, isNotOneHost } from './ipv4-address.js';
+import { isLoopback, isMulticast, isNotOneHost } from './ipv4-address.js';
 import { IP_MF, IP_OFFSET } from './ipv4-output.js';
 import { IPHDR_BYTES, IPPROTO_ICMP, iphdr, offsetOf } from './layout.js';
 import { Mib } from './mib.js';
 import type { NetNs } from './netns.js';
-import { IFINDEX_LOOPBACK, type Skb } from './skb.js';
+import type { Skb } from './skb.js';
 
-export { ipSelectIdent, ipv4Xmit } from './ipv4-output.js';
+export { ipRouteSkb, ipSelectIdent, ipv4Xmit } from './ipv4-output.js';
 
 const TOS = offsetOf(iphdr, 'tos');
 const TOT_LEN = offsetOf(iphdr, 'tot_len');
@@ -126,14 +126,16 @@ function validate(net: NetNs, skb: Skb): boolean {
 }
 
 /**
- * Address checks (RFC 1122 3.2.1.3). We have joined no multicast group and use no broadcasts, so
- * these are counted and dropped; neither they nor packets with an impossible source are ever
- * answered.
+ * Address checks (RFC 1122 3.2.1.3, RFC 9293 MUST-57, MUST-63). We have joined no multicast group
+ * and use no broadcasts, so these are counted and dropped; neither they nor packets with an
+ * impossible source are ever answered. Which interface has the address does not matter (RFC 1122
+ * 3.3.4.2, the weak model).
  */
 function isForUs(net: NetNs, skb: Skb): boolean {
-  const looped = skb.ifindex === IFINDEX_LOOPBACK;
+  const looped = skb.dev === net.lo;
   const martian =
     isNotOneHost(skb.saddr) ||
+    net.routes.isBroadcast(skb.saddr) ||
     (!looped && (isLoopback(skb.saddr) || isLoopback(skb.daddr) || net.isLocal(skb.saddr)));
   if (martian) {
     net.drop(Mib.IpInAddrErrors, 'IpInAddrErrors', skb);
@@ -145,7 +147,7 @@ function isForUs(net: NetNs, skb: Skb): boolean {
   if (isMulticast(skb.daddr)) {
     reason = Mib.IpExtInMcastPkts;
     name = 'IpExtInMcastPkts';
-  } else if (skb.daddr === INADDR_BROADCAST) {
+  } else if (net.routes.isBroadcast(skb.daddr)) {
     reason = Mib.IpExtInBcastPkts;
     name = 'IpExtInBcastPkts';
   }
@@ -154,9 +156,9 @@ function isForUs(net: NetNs, skb: Skb): boolean {
 }
 
 /**
- * Walks the options (RFC 791 3.1). All are skipped but source routes, which a host refuses, as
- * Linux does by default (accept_source_route = 0); malformed ones are reported to the sender (RFC
- * 1122 3.2.2.5).
+ * Walks the options (RFC 791 3.1, RFC 9293 MUST-50). All are skipped but source routes, which a
+ * host refuses, as Linux does by default (accept_source_route = 0); malformed ones are reported to
+ * the sender (RFC 1122 3.2.2.5).
  */
 function optionsAcceptable(net: NetNs, skb: Skb): boolean {
   const view = skb.view;

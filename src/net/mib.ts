@@ -243,6 +243,9 @@ export const Mib = {
   TunRxIpv6Dropped: 226,
   TunLoopbackPackets: 227,
   TunLoopbackDropped: 228,
+  // Ours: selectors that were taken off their group, and answers that were no member of it
+  TunSelectorDetached: 229,
+  TunSelectorFallback: 230,
 } as const;
 
 /** Name of each counter by index. */

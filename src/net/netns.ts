@@ -1,13 +1,15 @@
 /**
  * The network namespace: what every room of one stack shares (Linux: struct net). Time as a value,
- * knobs, counters, secrets, local addresses, timers, packet pools, and the table of transport
- * protocols. No I/O.
+ * knobs, counters, secrets, interfaces and their addresses, timers, packet pools, and the table of
+ * transport protocols. No I/O.
  */
+import { assert } from './assert.js';
 import type { Device, Random, Trace } from './env.js';
 import type { FragmentTable } from './fragment.js';
 import { IcmpRateLimit } from './icmp-rate-limit.js';
 import { MIB_COUNT } from './mib.js';
-import { type Skb, SkbPool, SkbQueue } from './skb.js';
+import { type NetDevice, RouteTable } from './route.js';
+import { IFINDEX_LINK, type Skb, SkbPool, SkbQueue } from './skb.js';
 import type { SocketMemory } from './sockmem.js';
 import type { Sysctl } from './sysctl.js';
 import { TimerQueue } from './timer.js';
@@ -34,7 +36,8 @@ const OUTPUT_SKB_BYTES = 4 << 10;
 export class NetNs {
   /** The time, µs since an arbitrary start; set once per batch, never read from a clock here. */
   nowUs = 0;
-  readonly device: Device;
+  /** Interfaces, addresses and the ways that packets take. */
+  readonly routes: RouteTable;
   readonly random: Random;
   readonly trace: Trace | null;
   readonly sysctl: Sysctl;
@@ -61,15 +64,16 @@ export class NetNs {
   /** Counters that ipSelectIdent takes identifications from. */
   readonly ipIdents: Uint16Array = new Uint16Array(256);
   readonly icmpRateLimit: IcmpRateLimit = new IcmpRateLimit();
-  private readonly localAddresses = new Set<number>();
 
+  /** @param env `device` becomes the first interface after `lo`, called `name` ('tun0') */
   constructor(
-    env: { device: Device; random: Random; trace: Trace | null },
+    env: { device: Device; name?: string; random: Random; trace: Trace | null },
     sysctl: Sysctl,
     mem: SocketMemory,
     mib: Float64Array = new Float64Array(MIB_COUNT),
   ) {
-    this.device = env.device;
+    this.routes = new RouteTable(sysctl.profile === '5.0');
+    this.routes.addDevice(env.name ?? 'tun0', env.device);
     this.random = env.random;
     this.trace = env.trace;
     this.sysctl = sysctl;
@@ -93,17 +97,29 @@ export class NetNs {
     this.trace?.drop?.(reason, skb);
   }
 
-  /** Makes `address` (int32 bit pattern, host order) one of ours. */
-  addAddress(address: number): void {
-    this.localAddresses.add(address | 0);
+  /** The interface called `lo`. */
+  get lo(): NetDevice {
+    return this.routes.lo;
+  }
+
+  /**
+   * Makes `address` (int32 bit pattern, host order) one of ours.
+   * @param prefix length of its subnet's prefix; 32 = it has none
+   * @param ifindex the interface that has it; the first one unless told otherwise
+   */
+  addAddress(address: number, prefix = 32, ifindex: number = IFINDEX_LINK): void {
+    const dev = this.routes.device(ifindex);
+    assert(dev !== null, 'no such interface');
+    this.routes.addAddress(dev, address, prefix);
   }
 
   isLocal(address: number): boolean {
-    return this.localAddresses.has(address | 0);
+    return this.routes.isLocal(address);
   }
 
-  /** Our addresses, int32 bit patterns, in the order in which they were added. */
+  /** Our addresses but those of `lo`, int32 bit patterns, by interface in the order of adding. */
   addresses(): number[] {
-    return [...this.localAddresses];
+    const links = this.routes.devices.filter((dev) => dev !== null && dev !== this.lo);
+    return links.flatMap((dev) => dev!.addresses.map((own) => own.address));
   }
 }

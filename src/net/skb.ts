@@ -4,6 +4,7 @@
  * packet and ring by a memmove without allocating a view. This file does not parse anything.
  */
 import { assert } from './assert.js';
+import type { NetDevice } from './route.js';
 import type { SocketMemory } from './sockmem.js';
 
 /** Nothing is known about the transport checksum (in: verify it; out: it is complete). */
@@ -16,9 +17,9 @@ export const CHECKSUM_PARTIAL = 3;
 /** Room before `start` that a device may use for a link header (virtio-net: 10 bytes), bytes. */
 export const SKB_HEADROOM = 64;
 
-/** Interface indices: the device, and the loopback inside the stack. */
-export const IFINDEX_LINK = 1;
-export const IFINDEX_LOOPBACK = 2;
+/** Interface indices: `lo`, and the first device. */
+export const IFINDEX_LOOPBACK = 1;
+export const IFINDEX_LINK = 2;
 
 export class Skb {
   /** The arena. Offsets below are offsets into it. */
@@ -63,9 +64,15 @@ export class Skb {
   ttl = 0;
   /** Offset of the transport header; transport data is [transport, end). */
   transport = 0;
-  /** Ingress interface (IFINDEX_*) and queue ("CPU"). */
+  /**
+   * Index of the interface it came in by, as lookups see it (Linux: inet_iif): for a packet to
+   * ourselves the one that has the address. Out: what that will be, should it come back to us.
+   */
   ifindex: number = IFINDEX_LINK;
+  /** Queue that it came in by ("CPU"). */
   cpu = 0;
+  /** In: `lo` for a packet that we sent to ourselves, else null. Out: null = not routed yet. */
+  dev: NetDevice | null = null;
   /** The pool's free list, or the queue it waits in. */
   next: Skb | null = null;
   /** Owned by SkbPool: a free skb must not be released again. */
@@ -88,6 +95,8 @@ export class Skb {
     this.csumStart = this.csumOffset = this.gsoSize = 0;
     this.transport = 0;
     this.ifindex = IFINDEX_LINK;
+    this.cpu = 0;
+    this.dev = null;
   }
 
   /** Whole packet, bytes: linear data and both fragments. */

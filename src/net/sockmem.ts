@@ -24,7 +24,7 @@ export const BLOCK_FLAGS = 3;
 export const BLOCK_OWNER = 4;
 /**
  * Sticky readiness published by the stack: EPOLLRDHUP, EPOLLHUP, EPOLLERR, and EPOLLOUT while
- * sending is allowed.
+ * sending is allowed; STREAM_ENDED.
  */
 export const BLOCK_EVENTS = 5;
 /** SO_ERROR: a positive errno, taken by whoever reads it. */
@@ -51,7 +51,35 @@ export const BLOCK_LISTENER = 15;
 export const BLOCK_RCV = 16;
 /** Ring of bytes to send; for an eventfd the head word is the counter. */
 export const BLOCK_SND = 24;
-export const BLOCK_WORDS = 32;
+/** Bytes that make the socket readable: SO_RCVLOWAT, or less while the window is closing; 0 = 1. */
+export const BLOCK_RCVLOWAT = 32;
+/** SO_RCVTIMEO and SO_SNDTIMEO, ms: 0 = for ever, -1 = a call never waits. */
+export const BLOCK_RCVTIMEO = 33;
+export const BLOCK_SNDTIMEO = 34;
+/** SO_LINGER: seconds that close() waits for the peer; 0 = it does not wait. */
+export const BLOCK_LINGER = 35;
+/** Options that reading looks at: FILE_OOBINLINE, FILE_INQ. */
+export const BLOCK_OPTIONS = 36;
+/**
+ * Urgent data received (net/urgent.ts): URG_* bits with the byte, its sequence number, and that of
+ * an earlier one that was passed over.
+ */
+export const BLOCK_URG = 37;
+export const BLOCK_URG_SEQ = 38;
+export const BLOCK_URG_HOLE = 39;
+/** SND.NXT, as of the end of the last batch. */
+export const BLOCK_SND_NXT = 40;
+/** Of the last write: SND_MORE, SND_URGENT; and the end of its urgent data. */
+export const BLOCK_SND_FLAGS = 41;
+export const BLOCK_SND_UP = 42;
+/** No EPOLLOUT while as much as this is unsent (TCP_NOTSENT_LOWAT), u32; 0 = no limit. */
+export const BLOCK_NOTSENT = 43;
+/** 1 = a writer found too much unsent and wants to hear when that is over. */
+export const BLOCK_NOSPACE = 44;
+/** What ICMP said without ending the connection: a positive errno (Linux: sk_err_soft). */
+export const BLOCK_SOFT_ERROR = 45;
+/** Three cache lines. */
+export const BLOCK_WORDS = 48;
 
 export const KIND_FREE = 0;
 export const KIND_TCP = 1;
@@ -63,6 +91,19 @@ export const KIND_EPOLL = 4;
 export const O_NONBLOCK = 0o4000;
 export const FILE_ACCEPTED = 1;
 export const FILE_CLOSING = 2;
+
+/** BLOCK_OPTIONS bits: SO_OOBINLINE, TCP_INQ. */
+export const FILE_OOBINLINE = 1;
+export const FILE_INQ = 2;
+
+/** BLOCK_SND_FLAGS bits: MSG_MORE, and BLOCK_SND_UP is new. */
+export const SND_MORE = 1;
+export const SND_URGENT = 2;
+
+/** In BLOCK_EVENTS: the peer's FIN has come, and reading says so even if an error came later. */
+export const STREAM_ENDED = 0x4000_0000;
+/** The same: Fast Open, the application may write before there is a connection. */
+export const EARLY_WRITE = 0x8000000;
 
 export const PAGE_BYTES = 4096;
 /** Largest single ring, bytes. */

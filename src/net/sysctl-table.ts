@@ -3,38 +3,10 @@
  * describes is the object in sysctl.ts; a vector (tcp_rmem) is several entries of the same name, in
  * order.
  */
-import type { SysctlField } from './sysctl.js';
+import { knob, type SysctlEntry } from './sysctl-entry.js';
+import { SENDER_SYSCTLS } from './sysctl-sender.js';
 
-export interface SysctlEntry {
-  /** Linux's name. */
-  readonly name: string;
-  readonly field: SysctlField;
-  readonly default: number;
-  /** Default of profile 5.0 where it differs. */
-  readonly default50?: number;
-  readonly min: number;
-  readonly max: number;
-  /** '' = a plain number or a switch. */
-  readonly unit: string;
-  /** One sentence. */
-  readonly text: string;
-  /** Where the meaning and the default come from. */
-  readonly source: string;
-  /** Words that stand for 0, 1, …; such a knob is printed as its word. */
-  readonly words?: readonly string[];
-  readonly powerOfTwo?: boolean;
-}
-
-/**
- * Settings that a user may not choose yet, because the stack does not act on them: the smallest
- * value of a knob that is refused, and what happens instead. The core itself takes them.
- */
-export const UNBUILT: Readonly<Record<string, { from: number; why: string }>> = {
-  'net.ipv4.tcp_migrate_req': {
-    from: 1,
-    why: 'migration: connections queued at a closed listener are reset',
-  },
-};
+export type { SysctlEntry } from './sysctl-entry.js';
 
 const INT_MAX = 2_147_483_647;
 const TCP = 'net/ipv4/tcp_ipv4.c: tcp_sk_init';
@@ -43,20 +15,6 @@ const CORE = 'net/core/sysctl_net_core.c';
 const AF = 'net/ipv4/af_inet.c: inet_init_net';
 const FRAG = 'net/ipv4/ip_fragment.c: ipv4_frags_init_net';
 const ICMP = 'net/ipv4/icmp.c: icmp_sk_init';
-
-type Extra = Partial<Pick<SysctlEntry, 'default50' | 'words' | 'powerOfTwo'>>;
-
-function knob(
-  name: string,
-  field: SysctlField,
-  range: readonly [value: number, min: number, max: number, unit: string],
-  text: string,
-  source: string,
-  extra: Extra = {},
-): SysctlEntry {
-  const [value, min, max, unit] = range;
-  return { name: `net.${name}`, field, default: value, min, max, unit, text, source, ...extra };
-}
 
 export const SYSCTLS: readonly SysctlEntry[] = [
   knob(
@@ -181,6 +139,35 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     TCP,
   ),
   knob('ipv4.tcp_sack', 'tcpSack', [1, 0, 1, ''], 'Selective acknowledgements (RFC 2018).', TCP),
+  knob(
+    'ipv4.tcp_ecn',
+    'tcpEcn',
+    [2, 0, 2, ''],
+    'Explicit congestion notification: 0 never, 1 asked for and accepted, 2 accepted.',
+    TCP,
+  ),
+  knob(
+    'ipv4.tcp_ecn_fallback',
+    'tcpEcnFallback',
+    [1, 0, 1, ''],
+    'A SYN that asked for ECN and was lost is repeated without.',
+    TCP,
+  ),
+  knob(
+    'ipv4.tcp_fastopen',
+    'tcpFastopen',
+    [1, 0, INT_MAX, 'bits'],
+    'Fast Open: 1 as client, 2 as server, 4 and 0x200 without a cookie, 0x400 for all listeners.',
+    TCP,
+  ),
+  knob(
+    'ipv4.tcp_fastopen_blackhole_timeout_sec',
+    'tcpFastopenBlackholeTimeoutSec',
+    [0, 0, 2_147_483, 'seconds'],
+    'First pause of the Fast Open client after connections of it were swallowed; 0 = none.',
+    TCP,
+    { default50: 3600 },
+  ),
   knob('ipv4.tcp_rmem', 'tcpRmemMin', [4096, 1, INT_MAX, 'bytes'], 'Receive buffer: least.', MEM),
   knob(
     'ipv4.tcp_rmem',
@@ -236,6 +223,13 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     TCP,
   ),
   knob(
+    'ipv4.tcp_notsent_lowat',
+    'tcpNotsentLowat',
+    [4_294_967_295, 0, 4_294_967_295, 'bytes'],
+    'A socket is writable while less than half of this has not been sent.',
+    TCP,
+  ),
+  knob(
     'ipv4.tcp_rfc1337',
     'tcpRfc1337',
     [0, 0, 1, ''],
@@ -264,7 +258,9 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     'Shrink cwnd while a connection is idle (RFC 2861).',
     TCP,
   ),
+  ...SENDER_SYSCTLS,
   knob(
+    // RFC 9293 MUST-28.
     'ipv4.tcp_keepalive_time',
     'tcpKeepaliveTime',
     [7200, 1, 32_767, 'seconds'],
@@ -289,7 +285,7 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     'ipv4.tcp_migrate_req',
     'tcpMigrateReq',
     [0, 0, 1, ''],
-    'Move queued connections of a closed listener to another of its group.',
+    'Move unfinished connections of a closed listener to another of its group (not in 5.0).',
     TCP,
   ),
   knob(

@@ -191,6 +191,24 @@ describe('net/fragment', () => {
     expect(rig.deliveries[0]!.payload).to.deep.equal(data);
   });
 
+  it('the whole has come in where its latest piece has', () => {
+    const rig = makeRig();
+    const data = pattern(24);
+    const seen: number[][] = [];
+    rig.net.inetProtos[UDP]!.rcv = (skb) => seen.push([skb.ifindex, skb.cpu]);
+    for (const [packet, ifindex, cpu] of [
+      [piece(data, 0, 8), 2, 0],
+      [piece(data, 16, 24), 3, 1],
+      [piece(data, 8, 16, { more: true }), 4, 2],
+    ] as const) {
+      inject(rig.net, packet, (net, skb) => {
+        Object.assign(skb, { ifindex, cpu });
+        ipv4Rcv(net, skb);
+      });
+    }
+    expect(seen).to.deep.equal([[4, 2]]);
+  });
+
   it('keeps datagrams apart by source, destination, protocol and id', () => {
     const rig = makeRig();
     rig.net.addAddress((198 << 24) | (18 << 16) | 7);

@@ -195,6 +195,7 @@ describe('net/icmp in', () => {
     expect(device.take()).to.deep.equal([]);
   });
 
+  // RFC 9293 MUST-55, RFC 6633.
   it('counts every type and answers only echo', () => {
     const { net, device } = makeRig();
     for (const type of [0, 1, 4, 5, 13, 14, 17, 18]) {

@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { AssertionError } from '../../src/net/assert.js';
-import { ipSelectIdent, ipv4Loopback, ipv4Xmit } from '../../src/net/ipv4.js';
+import { ipRouteSkb, ipSelectIdent, ipv4Loopback, ipv4Xmit } from '../../src/net/ipv4.js';
 import { iphdr } from '../../src/net/layout.js';
 import { MIB_NAMES } from '../../src/net/mib.js';
 import type { InetProtocol, NetNs } from '../../src/net/netns.js';
@@ -10,10 +10,11 @@ import {
   CHECKSUM_NONE,
   CHECKSUM_PARTIAL,
   CHECKSUM_UNNECESSARY,
+  IFINDEX_LINK,
   IFINDEX_LOOPBACK,
   type Skb,
 } from '../../src/net/skb.js';
-import { address, type CaptureDevice, counters, naiveChecksum, pattern } from './fixtures.js';
+import { address, CaptureDevice, counters, naiveChecksum, pattern } from './fixtures.js';
 import { makeRig, PEER, TCP, US } from './ipv4-rig.js';
 
 /**
@@ -194,6 +195,54 @@ describe('net/ipv4 out', () => {
   });
 });
 
+describe('net/ipv4 out, by two devices', () => {
+  const twoDevices = () => {
+    const { net, device } = makeRig();
+    const second = new CaptureDevice({ mtu: 576 });
+    net.routes.addDevice('d1', second);
+    net.addAddress(address('10.2.0.1'), 24, IFINDEX_LINK + 1);
+    return { net, devices: [device, second] };
+  };
+  const lengths = (devices: CaptureDevice[]): number[][] =>
+    devices.map((d) => d.take().map((packet) => packet.length));
+
+  it('the subnet decides, else the first device, and each has its MTU', () => {
+    const { net, devices } = twoDevices();
+    const send = (daddr: string): void => {
+      ipv4Xmit(net, outgoing(net, 1000), US, address(daddr), TCP, 0, 64, 1, false);
+    };
+    send('10.2.0.9');
+    expect(lengths(devices)).to.deep.equal([[], [572, 468]]);
+    send('10.3.0.9');
+    expect(lengths(devices)).to.deep.equal([[1020], []]);
+  });
+
+  it('who is bound to a device sends by it', () => {
+    const { net, devices } = twoDevices();
+    for (const [daddr, oif] of [
+      [PEER, IFINDEX_LINK + 1],
+      [address('10.2.0.9'), IFINDEX_LINK],
+      [US, IFINDEX_LINK + 1],
+    ] as const) {
+      const skb = outgoing(net, 100);
+      expect(ipRouteSkb(net, skb, daddr, oif).ifindex).to.equal(oif);
+      expect(ipv4Xmit(net, skb, US, daddr, TCP, 0, 64, 1, true)).to.equal(true);
+    }
+    expect(lengths(devices)).to.deep.equal([[120], [120, 120]]);
+    expect(net.loopback.length).to.equal(0);
+  });
+
+  it('bound to lo everything comes back, even what is not for us', () => {
+    const { net, devices } = twoDevices();
+    const skb = outgoing(net, 100);
+    ipRouteSkb(net, skb, PEER, IFINDEX_LOOPBACK);
+    ipv4Xmit(net, skb, US, PEER, TCP, 0, 64, 1, true);
+    ipv4Loopback(net);
+    expect(lengths(devices)).to.deep.equal([[], []]);
+    expect(counters(net, MIB_NAMES)).to.include({ TunLoopbackPackets: 1, IpInAddrErrors: 1 });
+  });
+});
+
 describe('net/ipv4 to ourselves', () => {
   it('comes back through ipv4Loopback as a copy', () => {
     const { net, device, transport } = makeRig();
@@ -205,7 +254,7 @@ describe('net/ipv4 to ourselves', () => {
     expect(transport.deliveries[0]).to.deep.include({
       saddr: US,
       daddr: US,
-      ifindex: IFINDEX_LOOPBACK,
+      ifindex: IFINDEX_LINK,
       ipSummed: CHECKSUM_NONE,
       payload: pattern(1120, 11),
     });
@@ -229,13 +278,16 @@ describe('net/ipv4 to ourselves', () => {
     expect(net.inputSkbs.out).to.equal(0);
   });
 
-  it('works for 127.0.0.1 when that is ours', () => {
+  it('works for 127.0.0.1', () => {
     const { net, transport } = makeRig();
     const localhost = address('127.0.0.1');
-    net.addAddress(localhost);
     ipv4Xmit(net, outgoing(net, 30), localhost, localhost, TCP, 0, 64, 1, true);
     ipv4Loopback(net);
-    expect(transport.deliveries[0]).to.include({ saddr: localhost, daddr: localhost });
+    expect(transport.deliveries[0]).to.include({
+      saddr: localhost,
+      daddr: localhost,
+      ifindex: IFINDEX_LOOPBACK,
+    });
   });
 
   it('is bounded: 512 small packets or 16 superpackets wait, the next is dropped', () => {

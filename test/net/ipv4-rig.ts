@@ -4,6 +4,7 @@
  */
 import type { InetProtocol, NetNs } from '../../src/net/netns.js';
 import type { Skb } from '../../src/net/skb.js';
+import type { Profile } from '../../src/net/sysctl.js';
 import { address, CaptureDevice, makeNet } from './fixtures.js';
 
 export interface Delivery {
@@ -42,11 +43,12 @@ export interface Rig {
   transport: CaptureProtocol;
 }
 
-export function makeRig(options: { mtu?: number; trace?: string[] } = {}): Rig {
+export function makeRig(options: { mtu?: number; profile?: Profile; trace?: string[] } = {}): Rig {
   const device = new CaptureDevice({ mtu: options.mtu ?? 1500, gsoMaxBytes: 65_535 });
   const { trace } = options;
   const net = makeNet({
     device,
+    profile: options.profile ?? '6.18',
     trace: trace
       ? {
           packet: (direction, skb) => trace.push(`${direction} ${skb.length}`),

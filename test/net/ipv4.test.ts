@@ -5,8 +5,10 @@ import { ipv4Rcv } from '../../src/net/ipv4.js';
 import { icmphdr } from '../../src/net/layout.js';
 import { MIB_NAMES } from '../../src/net/mib.js';
 import { IFINDEX_LINK } from '../../src/net/skb.js';
+import type { Profile } from '../../src/net/sysctl.js';
 import {
   address,
+  CaptureDevice,
   counters,
   inject,
   ipv4Packet,
@@ -66,6 +68,7 @@ describe('net/ipv4 in', () => {
     });
   });
 
+  // RFC 1122 3.2.1.3, RFC 9293 MUST-57, MUST-63.
   const bad: [what: string, packet: Uint8Array, moved: Record<string, number>][] = [
     ['nothing at all', new Uint8Array(0), { IpInHdrErrors: 1 }],
     ['half a header', ipv4Packet(new Uint8Array(0)).subarray(0, 19), { IpInHdrErrors: 1 }],
@@ -118,12 +121,58 @@ describe('net/ipv4 in', () => {
   for (const [what, packet, moved] of bad) {
     it(`drops ${what} silently: ${Object.keys(moved).join(', ')}`, () => {
       const rig = makeRig();
-      rig.net.addAddress(address('127.0.0.1'));
       expect(verdict(packet, rig)).to.deep.equal(moved);
       expect(rig.transport.deliveries).to.deep.equal([]);
       expect(rig.device.take()).to.deep.equal([]);
     });
   }
+
+  describe('with subnets', () => {
+    /** 10.1.0.1/24 on the first device, 10.2.0.1/24 on the second. */
+    const withSubnets = (profile: Profile = '6.18'): Rig => {
+      const rig = makeRig({ profile });
+      rig.net.addAddress(address('10.1.0.1'), 24);
+      rig.net.routes.addDevice('d1', new CaptureDevice());
+      rig.net.addAddress(address('10.2.0.1'), 24, IFINDEX_LINK + 1);
+      return rig;
+    };
+
+    it('a subnet’s broadcast address is no host: dropped and counted as broadcast', () => {
+      for (const daddr of ['10.1.0.255', '10.2.0.255', '255.255.255.255']) {
+        const rig = withSubnets();
+        for (const protocol of [1, 6, 132]) {
+          expect(verdict(ipv4Packet(pattern(40), { daddr, protocol }), rig)).to.deep.equal({
+            IpExtInBcastPkts: 1,
+          });
+          rig.net.mib.fill(0);
+        }
+        expect(rig.transport.deliveries).to.deep.equal([]);
+        expect(rig.device.take()).to.deep.equal([]);
+      }
+    });
+
+    it('the lowest address was one too in 5.0, and is a stranger’s today', () => {
+      const packet = ipv4Packet(pattern(40), { daddr: '10.1.0.0' });
+      expect(verdict(packet, withSubnets('5.0'))).to.deep.equal({ IpExtInBcastPkts: 1 });
+      expect(verdict(packet, withSubnets('6.18'))).to.deep.equal({ IpInAddrErrors: 1 });
+    });
+
+    it('nothing comes from a broadcast address', () => {
+      const packet = ipv4Packet(pattern(40), { saddr: '10.1.0.255', daddr: '10.1.0.1' });
+      expect(verdict(packet, withSubnets())).to.deep.equal({ IpInAddrErrors: 1 });
+    });
+
+    it('an address of ours is ours on every device, and the device is told', () => {
+      const rig = withSubnets();
+      for (const ifindex of [IFINDEX_LINK, IFINDEX_LINK + 1]) {
+        inject(rig.net, ipv4Packet(pattern(8), { daddr: '10.2.0.1' }), (net, skb) => {
+          skb.ifindex = ifindex;
+          ipv4Rcv(net, skb);
+        });
+      }
+      expect(rig.transport.deliveries.map((d) => d.ifindex)).to.deep.equal([2, 3]);
+    });
+  });
 
   it('IPv6 is not counted as received IPv4', () => {
     const rig = makeRig();
@@ -164,6 +213,7 @@ describe('net/ipv4 in', () => {
   });
 });
 
+// RFC 9293 MUST-50.
 describe('net/ipv4 options', () => {
   const send = (options: number[]): { rig: Rig; moved: Record<string, number> } => {
     const rig = makeRig();

@@ -3,14 +3,16 @@
  * first bad value.
  */
 import { expect } from 'chai';
-import { getSysctl, SYSCTLS, Sysctl, setSysctl, unbuiltSysctl } from '../../src/net/sysctl.js';
+import { getSysctl, SYSCTL_NAMES, SYSCTLS, Sysctl, setSysctl } from '../../src/net/sysctl.js';
 
 describe('net/sysctl', () => {
   it('has every field filled from the table', () => {
     for (const profile of ['5.0', '6.18'] as const) {
       const sysctl = new Sysctl(profile);
       expect(sysctl.profile).to.equal(profile);
-      const fields = Object.keys(sysctl).filter((field) => field !== 'profile');
+      const fields = Object.keys(sysctl).filter(
+        (field) => !['profile', 'ipLocalReservedPorts', 'tcpFastopenKey'].includes(field),
+      );
       expect(fields.sort()).to.deep.equal(SYSCTLS.map((entry) => entry.field as string).sort());
       for (const entry of SYSCTLS) {
         expect(sysctl[entry.field], entry.name).to.be.within(entry.min, entry.max);
@@ -43,12 +45,6 @@ describe('net/sysctl', () => {
     expect(sysctl.tcpSyncookies).to.equal(2);
   });
 
-  it('says which settings a user cannot have yet', () => {
-    expect(unbuiltSysctl('net.ipv4.tcp_migrate_req', 0)).to.equal(null);
-    expect(unbuiltSysctl('net.ipv4.tcp_migrate_req', '1')).to.match(/migration/);
-    expect(unbuiltSysctl('net.ipv4.tcp_sack', '1')).to.equal(null);
-  });
-
   it('refuses what Linux refuses and then changes nothing', () => {
     const sysctl = new Sysctl();
     const before = JSON.stringify(sysctl);
@@ -78,6 +74,8 @@ describe('net/sysctl', () => {
     for (const entry of SYSCTLS) {
       if (SYSCTLS.filter(({ name }) => name === entry.name).length > 1) continue;
       const sysctl = new Sysctl();
+      // So that neither of the two knobs about ports is in the other's way.
+      sysctl.ipLocalPortRangeLow = 65_535;
       for (const good of [entry.min, entry.max]) {
         expect(setSysctl(sysctl, entry.name, good), `${entry.name} = ${good}`).to.equal(null);
         expect(sysctl[entry.field]).to.equal(good);
@@ -86,6 +84,34 @@ describe('net/sysctl', () => {
         expect(setSysctl(sysctl, entry.name, bad), `${entry.name} = ${bad}`).to.be.a('string');
       }
     }
+  });
+
+  it('keeps privileged ports and the local port range apart', () => {
+    const sysctl = new Sysctl();
+    const [range, start] = ['net.ipv4.ip_local_port_range', 'net.ipv4.ip_unprivileged_port_start'];
+    expect(setSysctl(sysctl, range, '1023 2000')).to.match(/must not begin below .*1024/);
+    expect(setSysctl(sysctl, range, '1024 2000')).to.equal(null);
+    expect(setSysctl(sysctl, start, 1025)).to.match(/must not be above .*1024/);
+    expect(setSysctl(sysctl, start, 80)).to.equal(null);
+    expect(setSysctl(sysctl, range, '80 2000')).to.equal(null);
+    expect(getSysctl(sysctl, range)).to.equal('80 2000');
+  });
+
+  it('takes, prints and replaces a list of reserved ports', () => {
+    const sysctl = new Sysctl();
+    const name = 'net.ipv4.ip_local_reserved_ports';
+    expect(SYSCTL_NAMES).to.include(name);
+    expect(getSysctl(sysctl, name)).to.equal('');
+    expect(setSysctl(sysctl, name, '8080,9148-9150')).to.equal(null);
+    expect(getSysctl(sysctl, name)).to.equal('8080,9148-9150');
+    expect(sysctl.ipLocalReservedPorts.has(9149)).to.equal(true);
+    expect(setSysctl(sysctl, name, '8080,x')).to.match(/"x" is not a port or a range of ports/);
+    expect(getSysctl(sysctl, name), 'unchanged').to.equal('8080,9148-9150');
+    expect(setSysctl(sysctl, name, 81)).to.equal(null);
+    expect(getSysctl(sysctl, name)).to.equal('81');
+    expect(setSysctl(sysctl, name, ' ')).to.equal(null);
+    expect(getSysctl(sysctl, name)).to.equal('');
+    expect(new Sysctl().ipLocalReservedPorts.has(81)).to.equal(false);
   });
 
   it('a port range of one port is a range', () => {

@@ -16,6 +16,13 @@ export class BindBucket {
   readonly port: number;
   readonly addr: number;
   readonly bindPort: BindPort;
+  /**
+   * Nobody has bound to it since it was made by a connect(), or all who did are gone (Linux:
+   * fastreuse == -1).
+   */
+  connectOnly: boolean;
+  /** Owners that did not get the port from connect(). */
+  boundOwners = 0;
   /** In no particular order; owners[i].bindIndex is i. */
   readonly owners: SockCommon[] = [];
   /** Neighbours: in the chain of bhash2, and among the buckets of the port. */
@@ -23,8 +30,9 @@ export class BindBucket {
   portNext: BindBucket | null = null;
   portPrev: BindBucket | null = null;
 
-  constructor(bindPort: BindPort, addr: number) {
+  constructor(bindPort: BindPort, addr: number, connectOnly: boolean) {
     this.bindPort = bindPort;
+    this.connectOnly = connectOnly;
     this.port = bindPort.port;
     this.addr = addr;
   }
@@ -40,6 +48,15 @@ export class BindPort {
   connectOnly: boolean;
   /** Owners at all addresses. */
   ownerCount = 0;
+  /** Buckets that are not connectOnly. */
+  boundBuckets = 0;
+  /** What fast-reuse.ts remembers. */
+  fastReuse = false;
+  fastReuseport = 0;
+  fastUid = 0;
+  fastRcvSaddr = 0;
+  fastFamily = 0;
+  fastIpv6only = false;
   buckets: BindBucket | null = null;
   next: BindPort | null = null;
 
@@ -60,13 +77,18 @@ export class Bhash {
   /** Owners looked at by conflict tests so far. */
   visited = 0;
   private readonly hashMix: number;
+  private readonly forgetsBinds: boolean;
   private readonly heads: (BindPort | null)[];
   private readonly addrHeads: (BindBucket | null)[];
 
-  /** @param buckets a power of two */
-  constructor(buckets: number, hashMix: number) {
+  /**
+   * @param buckets a power of two
+   * @param forgetsBinds KernelProfile.portForgetsBinds
+   */
+  constructor(buckets: number, hashMix: number, forgetsBinds = false) {
     assert(buckets > 0 && (buckets & (buckets - 1)) === 0, 'bhash size is not a power of two');
     this.hashMix = hashMix;
+    this.forgetsBinds = forgetsBinds;
     this.heads = new Array<BindPort | null>(buckets).fill(null);
     this.addrHeads = new Array<BindBucket | null>(buckets).fill(null);
   }
@@ -90,14 +112,24 @@ export class Bhash {
     assert(sk.bindBucket === null, 'socket owns a port already');
     const found = this.findPort(port);
     const bindPort = found ?? this.makePort(port, fromConnect);
-    if (!fromConnect) bindPort.connectOnly = false;
+    sk.connectBind = fromConnect;
     this.join(sk, bindPort);
+    if (!fromConnect) this.markBound(sk.bindBucket!);
     sk.num = port;
+  }
+
+  /** Somebody has asked for the port at this address by name: connect() leaves it alone. */
+  markBound(bucket: BindBucket): void {
+    bucket.bindPort.connectOnly = false;
+    if (!bucket.connectOnly) return;
+    bucket.connectOnly = false;
+    bucket.bindPort.boundBuckets++;
   }
 
   /** Makes `sk` an owner of `bindPort` at its local address. */
   join(sk: SockCommon, bindPort: BindPort): void {
-    const bucket = this.find(bindPort.port, sk.rcvSaddr) ?? this.makeBucket(bindPort, sk.rcvSaddr);
+    const bucket = this.find(bindPort.port, sk.rcvSaddr) ?? this.makeBucket(bindPort, sk);
+    if (!sk.connectBind) bucket.boundOwners++;
     sk.bindIndex = bucket.owners.length;
     bucket.owners.push(sk);
     sk.bindBucket = bucket;
@@ -106,6 +138,18 @@ export class Bhash {
 
   /** Ends the ownership of `sk`; the port is free when it was the last. */
   leave(sk: SockCommon): void {
+    const bindPort = this.leaveBucket(sk);
+    sk.connectBind = false;
+    if (bindPort.ownerCount === 0) this.dropPort(bindPort);
+    else if (this.forgetsBinds && bindPort.boundBuckets === 0) forgetBinds(bindPort);
+  }
+
+  /** The local address of the owner `sk` has changed. */
+  move(sk: SockCommon): void {
+    this.join(sk, this.leaveBucket(sk));
+  }
+
+  private leaveBucket(sk: SockCommon): BindPort {
     const bucket = sk.bindBucket;
     assert(bucket !== null && bucket.owners[sk.bindIndex] === sk, 'socket owns no port');
     const last = bucket.owners.pop()!;
@@ -115,8 +159,16 @@ export class Bhash {
     }
     sk.bindBucket = null;
     sk.bindIndex = -1;
+    if (!sk.connectBind) bucket.boundOwners--;
+    const { bindPort } = bucket;
+    const forgotten = this.forgetsBinds && bucket.boundOwners === 0;
+    if (!bucket.connectOnly && (forgotten || bucket.owners.length === 0)) {
+      bucket.connectOnly = true;
+      bindPort.boundBuckets--;
+    }
     if (bucket.owners.length === 0) this.dropBucket(bucket);
-    if (--bucket.bindPort.ownerCount === 0) this.dropPort(bucket.bindPort);
+    bindPort.ownerCount--;
+    return bindPort;
   }
 
   private addrBucketOf(port: number, addr: number): number {
@@ -132,9 +184,10 @@ export class Bhash {
     return bindPort;
   }
 
-  private makeBucket(bindPort: BindPort, addr: number): BindBucket {
-    const head = this.addrBucketOf(bindPort.port, addr);
-    const bucket = new BindBucket(bindPort, addr);
+  private makeBucket(bindPort: BindPort, sk: SockCommon): BindBucket {
+    const head = this.addrBucketOf(bindPort.port, sk.rcvSaddr);
+    const bucket = new BindBucket(bindPort, sk.rcvSaddr, sk.connectBind);
+    if (!sk.connectBind) bindPort.boundBuckets++;
     bucket.hashNext = this.addrHeads[head]!;
     this.addrHeads[head] = bucket;
     bucket.portNext = bindPort.buckets;
@@ -171,6 +224,13 @@ export class Bhash {
   }
 }
 
+/** As if nobody had ever bound to it (Linux: the end of inet_bind_bucket_destroy). */
+function forgetBinds(bindPort: BindPort): void {
+  bindPort.connectOnly = true;
+  bindPort.fastReuse = false;
+  bindPort.fastReuseport = 0;
+}
+
 /**
  * Linux 6.1 net/ipv4/inet_hashtables.c: inet_put_port. Gives the port back (sk.num becomes 0);
  * no-op without one.
@@ -183,7 +243,8 @@ export function inetPutPort(hashinfo: InetHashinfo, sk: SockCommon): void {
 
 /**
  * Linux 6.1 net/ipv4/inet_hashtables.c: __inet_inherit_port. `child` (num and rcvSaddr set) becomes
- * an owner of the port beside its listener.
+ * an owner of its port, which as a rule is the listener's; one that was half open when its listener
+ * stopped and began anew on another port has a port of its own.
  * @returns 0, or -ENOENT when the listener has lost its port meanwhile
  */
 export function inetInheritPort(
@@ -193,9 +254,9 @@ export function inetInheritPort(
 ): number {
   const bucket = listener.bindBucket;
   if (bucket === null) return -ENOENT;
-  assert(bucket.port === child.num, 'child has another port than its listener');
   assert(child.bindBucket === null, 'child owns a port already');
-  hashinfo.bhash.join(child, bucket.bindPort);
+  if (bucket.port === child.num) hashinfo.bhash.join(child, bucket.bindPort);
+  else hashinfo.bhash.bind(child, child.num, false);
   return 0;
 }
 
@@ -212,6 +273,7 @@ export function inetBindTransfer(from: SockCommon, to: SockCommon): void {
   );
   assert(to.num === bucket.port && to.rcvSaddr === bucket.addr, 'bind transfer: another address');
   bucket.owners[from.bindIndex] = to;
+  bucket.boundOwners += Number(from.connectBind) - Number(to.connectBind);
   to.bindBucket = bucket;
   to.bindIndex = from.bindIndex;
   from.bindBucket = null;
@@ -225,11 +287,5 @@ export function inetBindTransfer(from: SockCommon, to: SockCommon): void {
  */
 export function inetBhash2UpdateSaddr(hashinfo: InetHashinfo, sk: SockCommon): void {
   const bucket = sk.bindBucket;
-  if (bucket === null || bucket.addr === sk.rcvSaddr) return;
-  const { bindPort } = bucket;
-  // Counted as an owner throughout, so that the port cannot become free between the two.
-  bindPort.ownerCount++;
-  hashinfo.bhash.leave(sk);
-  hashinfo.bhash.join(sk, bindPort);
-  bindPort.ownerCount--;
+  if (bucket !== null && bucket.addr !== sk.rcvSaddr) hashinfo.bhash.move(sk);
 }

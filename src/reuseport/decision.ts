@@ -1,23 +1,13 @@
 /**
  * Why a packet went where it went: the record that a lookup fills when one is attached
- * (`hashinfo.decision`), and its text form. One object, reused by each lookup: who wants to keep it
- * copies what he needs. No lookup logic here.
+ * (`hashinfo.decision`). One object, reused by each lookup: who wants to keep it copies what he
+ * needs. As plain data it is decision-json.ts, as text decision-text.ts. No lookup logic here.
  */
 import type { ReuseportGroup } from './group.js';
 import type { InetHashinfo } from './hashinfo.js';
 import type { KernelProfile } from './profile.js';
-import {
-  cpuTerm,
-  deviceTerm,
-  FITS,
-  familyTerm,
-  IPV6_ONLY,
-  listenerMismatch,
-  OTHER_ADDRESS,
-  OTHER_DEVICE,
-  OTHER_PORT,
-} from './score.js';
-import { PICKED_BY_CPU, PICKED_BY_NONE, PICKED_BY_SELECTOR } from './select.js';
+import { cpuTerm, deviceTerm, familyTerm, listenerMismatch } from './score.js';
+import { PICKED_BY_NONE, PICKED_BY_SELECTOR } from './select.js';
 import { SK_REQUEST, SK_TIMEWAIT, type SockCommon } from './sock-common.js';
 
 /** Which listener scan found something. */
@@ -45,6 +35,14 @@ export interface Candidate {
   cpu: number;
 }
 
+/** What a selector could know about a member (selector-request.ts: MemberState). */
+export interface MemberFacts {
+  queueLength: number;
+  connections: number;
+  utilisation: number;
+  heartbeatAgeMs: number;
+}
+
 export class Decision {
   /** The question, as in the packet; addresses and hashes are int32 bit patterns. */
   saddr = 0;
@@ -54,6 +52,8 @@ export class Decision {
   dif = 0;
   cpu = 0;
   profile = '';
+  /** Initial value of the flow hash, int32 (InetHashinfo.ehashInitval). */
+  secret = 0;
 
   /** Established table: skipped when only a listener was asked for. */
   established: 'hit' | 'miss' | 'skipped' = 'skipped';
@@ -80,6 +80,9 @@ export class Decision {
   index = -1;
   /** PICKED_BY_* of select.ts. */
   pickedBy: number = PICKED_BY_NONE;
+  /** The group has a selector; then, as it saw them, the members in their order. */
+  asked = false;
+  readonly facts: MemberFacts[] = [];
 
   winner: SockCommon | null = null;
   verdict: Verdict = 'no-socket';
@@ -90,6 +93,7 @@ export class Decision {
   /** A lookup begins; the caller sets the question. */
   begin(hashinfo: InetHashinfo): void {
     this.profile = hashinfo.profile.name;
+    this.secret = hashinfo.ehashInitval;
     this.established = 'skipped';
     this.hash = 0;
     this.ehashBucket = -1;
@@ -105,6 +109,8 @@ export class Decision {
     this.phash = 0;
     this.index = -1;
     this.pickedBy = PICKED_BY_NONE;
+    this.asked = false;
+    this.facts.length = 0;
     this.winner = null;
     this.verdict = 'no-socket';
     this.scan = 'none';
@@ -140,12 +146,26 @@ export class Decision {
   }
 
   recordPick(hashinfo: InetHashinfo, picked: SockCommon): void {
-    const group = picked.reuseportCb;
+    const group = picked.reuseportCb!;
     this.group = group;
     this.phash = hashinfo.phash;
     this.index = hashinfo.slot;
     this.pickedBy = hashinfo.pickedBy;
-    for (let i = 0; i < hashinfo.members; i++) this.members.push(group!.socks[i]!);
+    for (let i = 0; i < hashinfo.members; i++) this.members.push(group.socks[i]!);
+    this.asked = group.selector !== null || this.pickedBy === PICKED_BY_SELECTOR;
+    if (this.asked) this.recordFacts(hashinfo);
+  }
+
+  private recordFacts(hashinfo: InetHashinfo): void {
+    const { state } = hashinfo.selectorRequest;
+    for (const sk of this.members) {
+      this.facts.push({
+        queueLength: state.queueLength(sk),
+        connections: state.connections(sk),
+        utilisation: state.utilisation(sk),
+        heartbeatAgeMs: state.heartbeatAgeMs(sk),
+      });
+    }
   }
 
   recordListener(sk: SockCommon | null): void {
@@ -154,93 +174,4 @@ export class Decision {
     this.stage = this.scan;
     this.verdict = this.group === null ? 'listener' : 'reuseport';
   }
-}
-
-/** a.b.c.d of an address. */
-function dotted(addr: number): string {
-  return `${addr >>> 24}.${(addr >>> 16) & 255}.${(addr >>> 8) & 255}.${addr & 255}`;
-}
-
-function defaultName(sk: SockCommon): string {
-  const local = `${dotted(sk.rcvSaddr)}:${sk.num}`;
-  return sk.boundDevIf === 0 ? local : `${local} on interface ${sk.boundDevIf}`;
-}
-
-const MISMATCHES: Readonly<Record<number, string>> = {
-  [OTHER_PORT]: 'another port',
-  [IPV6_ONLY]: 'IPv6 only',
-  [OTHER_ADDRESS]: 'another address',
-  [OTHER_DEVICE]: 'bound to another interface',
-};
-
-function unsignedHex(hash: number): string {
-  return `${hash >>> 0} (0x${(hash >>> 0).toString(16).padStart(8, '0')})`;
-}
-
-function candidateLine(candidate: Candidate, name: string): string {
-  if (candidate.mismatch !== FITS) return `  ${name}: no, ${MISMATCHES[candidate.mismatch]}`;
-  const { device, family, cpu, score } = candidate;
-  return `  ${name}: score ${score} = device ${device} + family ${family} + cpu ${cpu}`;
-}
-
-function scanLines(
-  decision: Decision,
-  stage: Stage,
-  addr: number,
-  bucket: number,
-  nameOf: (sk: SockCommon) => string,
-): string[] {
-  const found = decision.candidates.filter((candidate) => candidate.stage === stage);
-  const where = `${dotted(addr)}:${decision.dport}, bucket ${bucket} of ${decision.lhash2Buckets}`;
-  const count = found.length === 0 ? 'nobody listens' : `${found.length} looked at`;
-  return [
-    `listeners, ${stage}: ${where}: ${count}`,
-    ...found.map((candidate) => candidateLine(candidate, nameOf(candidate.sk))),
-  ];
-}
-
-function groupLines(decision: Decision, nameOf: (sk: SockCommon) => string): string[] {
-  const { members, phash, index } = decision;
-  const local = decision.stage === 'wildcard' ? '0.0.0.0' : dotted(decision.daddr);
-  const peer = `${dotted(decision.saddr)}:${decision.sport}`;
-  const n = members.length;
-  const scaled = Math.floor(((phash >>> 0) * n) / 2 ** 32);
-  const lines = [
-    `reuseport group: ${n} ${n === 1 ? 'member' : 'members'}, in listen() order`,
-    ...members.map((sk, i) => `  [${i}] ${nameOf(sk)}${i === index ? '  <==' : ''}`),
-    `flow hash of ${peer} -> ${local}:${decision.dport}: ${unsignedHex(phash)}`,
-    `hash * ${n} / 2^32 = ${scaled}`,
-  ];
-  if (decision.pickedBy === PICKED_BY_SELECTOR) {
-    lines.push(`the selector chose ${index}`);
-  } else if (decision.pickedBy === PICKED_BY_CPU) {
-    lines.push(`first member from ${scaled} on of cpu ${decision.cpu}: ${index}`);
-  }
-  return lines;
-}
-
-/**
- * The decision as text, a line a step.
- * @param nameOf how to call a socket; its local address and port if not given
- */
-export function explainDecision(
-  decision: Decision,
-  nameOf: (sk: SockCommon) => string = defaultName,
-): string {
-  const d = decision;
-  const lines = [
-    `${dotted(d.saddr)}:${d.sport} -> ${dotted(d.daddr)}:${d.dport}, ` +
-      `interface ${d.dif}, cpu ${d.cpu}, rules of Linux ${d.profile}`,
-  ];
-  if (d.established !== 'skipped') {
-    const bucket = `bucket ${d.ehashBucket} of ${d.ehashBuckets}, ${d.ehashVisited} looked at`;
-    lines.push(`established: hash ${unsignedHex(d.hash)}, ${bucket}: ${d.established}`);
-  }
-  if (d.exactBucket >= 0) lines.push(...scanLines(d, 'exact', d.daddr, d.exactBucket, nameOf));
-  if (d.wildcardBucket >= 0) lines.push(...scanLines(d, 'wildcard', 0, d.wildcardBucket, nameOf));
-  if (d.group !== null) lines.push(...groupLines(d, nameOf));
-  lines.push(
-    d.winner === null ? `verdict: ${d.verdict}` : `verdict: ${d.verdict}, ${nameOf(d.winner)}`,
-  );
-  return lines.join('\n');
 }

@@ -158,6 +158,12 @@ export class Ehash {
     this.fillRow(slot, sk);
   }
 
+  /** The device that `sk` is bound to has changed: packets of that one find it from now on. */
+  updateDevice(sk: SockCommon): void {
+    assert(sk.ehashSlot !== NIL && this.socks[sk.ehashSlot] === sk, 'socket is not in ehash');
+    this.rows[(sk.ehashSlot << ROW_SHIFT) + DEV] = sk.boundDevIf;
+  }
+
   remove(sk: SockCommon): void {
     const slot = sk.ehashSlot;
     assert(slot !== NIL && this.socks[slot] === sk, 'socket is not in ehash');
@@ -184,6 +190,16 @@ export class Ehash {
       const sk = this.socks[slot]!;
       if (sk !== null) visit(sk);
     }
+  }
+
+  /** Rows ever used: `sockAt` tells who is in one of [0, rowsMade) now. */
+  get rowsMade(): number {
+    return this.made;
+  }
+
+  /** The socket of a row, null = a free one. For walks in several goes. */
+  sockAt(row: number): SockCommon | null {
+    return this.socks[row] ?? null;
   }
 
   private fillRow(slot: number, sk: SockCommon): void {

@@ -1,13 +1,14 @@
 /**
  * bind() and the second half of listen(): may this socket have this port, and which port if it may
- * choose (Linux net/ipv4/inet_connection_sock.c). The fast paths of Linux (fastreuse,
- * fastreuseport) only save the walk over the owners and are left out. Privileged ports and local
- * addresses are checked by the caller.
+ * choose (Linux net/ipv4/inet_connection_sock.c). The short way of those that share a port is
+ * fast-reuse.ts. Privileged ports and local addresses are checked by the caller.
  */
 import { assert } from '../net/assert.js';
 import { EADDRINUSE } from '../net/errno.js';
 import type { BindBucket } from './bhash.js';
+import { fastReuseMatch, updateFastReuse } from './fast-reuse.js';
 import type { InetHashinfo } from './hashinfo.js';
+import { inetSkLocalPortRange } from './local-port-range.js';
 import { AF_INET6, type SockCommon } from './sock-common.js';
 
 const TCP_TIME_WAIT = 6;
@@ -119,7 +120,7 @@ export function inetCskBindConflict(
 
 /**
  * One pass over [low, high): ports of the other parity than `low` first, from a random start, then
- * the rest.
+ * the rest; reserved ones are passed over.
  * @returns a port without conflict, or 0
  */
 function scanOpenPorts(
@@ -129,6 +130,7 @@ function scanOpenPorts(
   high: number,
   relax: boolean,
 ): number {
+  const reserved = hashinfo.net.sysctl.ipLocalReservedPorts;
   let remaining = high - low;
   if (remaining > 1) remaining &= ~1;
   // connect() prefers ports of low's parity: the opposite here keeps out of its way.
@@ -137,6 +139,7 @@ function scanOpenPorts(
     let port = low + offset;
     for (let i = 0; i < remaining; i += 2, port += 2) {
       if (port >= high) port -= remaining;
+      if (reserved.has(port)) continue;
       if (!inetCskBindConflict(hashinfo, sk, port, relax, false)) return port;
     }
   }
@@ -150,8 +153,9 @@ function scanOpenPorts(
  */
 function inetCskFindOpenPort(hashinfo: InetHashinfo, sk: SockCommon): number {
   const { sysctl } = hashinfo.net;
-  const low = sysctl.ipLocalPortRangeLow;
-  const high = sysctl.ipLocalPortRangeHigh + 1;
+  const range = inetSkLocalPortRange(sysctl, sk);
+  const { low } = range;
+  const high = range.high + 1;
   const half = sk.reuse && high - low >= 4 ? low + (((high - low) >> 2) << 1) : high;
   const rounds = sysctl.ipAutobindReuse === 0 ? 1 : 2;
   for (let round = 0; round < rounds; round++) {
@@ -168,21 +172,32 @@ function inetCskFindOpenPort(hashinfo: InetHashinfo, sk: SockCommon): number {
  * of `port`, or of a port of our choice when it is 0, and sets sk.num. listen() calls it again with
  * the state already LISTEN and the port that `sk` owns: then it only tests whether the listener
  * gets along with the other owners.
+ * @param listening listen() asks: what is said of the socket's state holds already
  * @returns 0 or -EADDRINUSE; on an error nothing has changed
  */
-export function inetCskGetPort(hashinfo: InetHashinfo, sk: SockCommon, port: number): number {
+export function inetCskGetPort(
+  hashinfo: InetHashinfo,
+  sk: SockCommon,
+  port: number,
+  listening = false,
+): number {
+  const { bhash, profile } = hashinfo;
   if (port === 0) {
     assert(sk.bindBucket === null, 'socket owns a port already');
     port = inetCskFindOpenPort(hashinfo, sk);
     if (port === 0) return -EADDRINUSE;
-  } else if (inetCskBindConflict(hashinfo, sk, port, true, true)) {
-    return -EADDRINUSE;
+  } else {
+    const known = bhash.findPort(port);
+    const fast = known !== null && fastReuseMatch(known, sk, listening);
+    if (!fast && inetCskBindConflict(hashinfo, sk, port, true, true)) return -EADDRINUSE;
   }
   if (sk.bindBucket === null) {
-    hashinfo.bhash.bind(sk, port, false);
+    bhash.bind(sk, port, false);
   } else {
     assert(sk.bindBucket.port === port, 'socket owns another port');
-    sk.bindBucket.bindPort.connectOnly = false;
+    bhash.markBound(sk.bindBucket);
   }
+  const { bindPort } = sk.bindBucket!;
+  updateFastReuse(profile, bindPort, sk, bindPort.ownerCount === 1, listening);
   return 0;
 }

@@ -8,6 +8,7 @@
 import { assert } from '../net/assert.js';
 import { EBUSY, EINVAL, ENOENT, ENOMEM } from '../net/errno.js';
 import type { InetHashinfo } from './hashinfo.js';
+import { LowestNumber } from './lowest-number.js';
 import type { Selector } from './selector-request.js';
 import type { SockCommon } from './sock-common.js';
 
@@ -31,13 +32,21 @@ export class ReuseportGroup {
    */
   synqOverflowUs: number = Number.NEGATIVE_INFINITY;
   selector: Selector | null = null;
+  /** What the selector is called in messages: a built-in's name or a file. */
+  selectorName = '';
   /**
    * The selector also places unfinished connections of closed members
    * (BPF_SK_REUSEPORT_SELECT_OR_MIGRATE).
    */
   selectorMigrates = false;
-  /** What the last selector threw; it was detached then. */
+  /** Why the last selector was detached without having been asked for; null = it was not. */
   selectorError: string | null = null;
+  /** Time beyond its budget that the selector has taken and not saved since, µs. */
+  selectorArrearsUs = 0;
+  /** The user has been told that it names what is no member. */
+  selectorStrayed = false;
+  /** Numbers of the live members. */
+  readonly keys: LowestNumber = new LowestNumber();
 
   constructor(id: number, bindInany: boolean) {
     this.id = id;
@@ -59,11 +68,12 @@ function addLive(group: ReuseportGroup, sk: SockCommon): void {
   const slot = group.numSocks++;
   group.socks[slot] = sk;
   sk.reuseportSlot = slot;
+  sk.reuseportKey = group.keys.take();
   sk.reuseportCb = group;
   countIncomingCpu(group, sk, 1);
 }
 
-/** Linux: __reuseport_add_closed_sock. */
+/** Linux: __reuseport_add_closed_sock. Nobody can choose it: it has no number. */
 function addClosed(group: ReuseportGroup, sk: SockCommon): void {
   group.numClosedSocks++;
   const slot = group.maxSocks - group.numClosedSocks;
@@ -89,6 +99,8 @@ function removeFromSection(group: ReuseportGroup, sk: SockCommon): void {
     group.numClosedSocks--;
   } else {
     edge = --group.numSocks;
+    group.keys.give(sk.reuseportKey);
+    sk.reuseportKey = -1;
   }
   const last = group.socks[edge]!;
   group.socks[slot] = last;
@@ -210,6 +222,17 @@ export function reuseportStopListenSock(hashinfo: InetHashinfo, sk: SockCommon):
   if (mayMigrate(hashinfo, group)) addClosed(group, sk);
 }
 
+/**
+ * Our own, for a listener that drains: it leaves the live members whatever happens to its
+ * unfinished connections, and stays in its group. Nothing happens when it is in none.
+ */
+export function reuseportDrainSock(sk: SockCommon): void {
+  const group = sk.reuseportCb;
+  if (group === null) return;
+  removeFromSection(group, sk);
+  addClosed(group, sk);
+}
+
 /** Connections of a closed member of `group` may move to a live one. */
 export function mayMigrate(hashinfo: InetHashinfo, group: ReuseportGroup): boolean {
   if (!hashinfo.profile.migrates) return false;
@@ -227,6 +250,7 @@ function skUnhashed(sk: SockCommon): boolean {
  * Linux 6.1 net/core/sock_reuseport.c: reuseport_attach_prog. Gives the whole group of `sk` a
  * selector; a socket that is not hashed gets a group of its own first.
  * @param migrates the selector also places unfinished connections of closed members
+ * @param name what messages call it
  * @returns 0; -EINVAL when SO_REUSEPORT was not set (before listen(), for a listener)
  */
 export function reuseportAttachSelector(
@@ -234,6 +258,7 @@ export function reuseportAttachSelector(
   sk: SockCommon,
   selector: Selector,
   migrates = false,
+  name = 'of the program',
 ): number {
   if (skUnhashed(sk)) {
     if (!sk.reuseport) return -EINVAL;
@@ -243,8 +268,11 @@ export function reuseportAttachSelector(
   }
   const group = sk.reuseportCb!;
   group.selector = selector;
+  group.selectorName = name;
   group.selectorMigrates = migrates;
   group.selectorError = null;
+  group.selectorArrearsUs = 0;
+  group.selectorStrayed = false;
   return 0;
 }
 

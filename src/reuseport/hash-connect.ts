@@ -10,6 +10,7 @@ import { siphash } from '../net/siphash.js';
 import { inetBhash2UpdateSaddr, inetBindTransfer, inetPutPort } from './bhash.js';
 import { inetEhashfn } from './ehash.js';
 import type { InetHashinfo } from './hashinfo.js';
+import { inetSkLocalPortRange } from './local-port-range.js';
 import { SK_TIMEWAIT, type SockCommon } from './sock-common.js';
 
 /**
@@ -51,9 +52,9 @@ export class PortSearch {
     return (this.table[this.slot]! + hash) >>> 0;
   }
 
-  /** The port `steps` beyond the start was taken: the next search starts behind it. */
-  advance(steps: number): void {
-    this.table[this.slot] = this.table[this.slot]! + steps + 2;
+  /** The next search starts `ports` further on. */
+  advance(ports: number): void {
+    this.table[this.slot] = this.table[this.slot]! + ports;
   }
 }
 
@@ -80,8 +81,10 @@ function inetCheckEstablished(hashinfo: InetHashinfo, sk: SockCommon, port: numb
   sk.num = port;
   sk.hash = hash;
   ehash.replace(other, sk);
-  if (sk.bindBucket === null && other.bindBucket !== null) inetBindTransfer(other, sk);
-  else inetPutPort(hashinfo, other);
+  if (sk.bindBucket === null && other.bindBucket !== null) {
+    sk.connectBind = true;
+    inetBindTransfer(other, sk);
+  } else inetPutPort(hashinfo, other);
   hashinfo.net.count(Mib.TWRecycled);
   return 0;
 }
@@ -99,7 +102,7 @@ function tryPort(hashinfo: InetHashinfo, sk: SockCommon, port: number): number {
  * Linux 6.1 net/ipv4/inet_hashtables.c: __inet_hash_connect. Gives `sk` (daddr, dport, rcvSaddr
  * set) its place in ehash. A socket that owns no port (num is 0) gets one of ip_local_port_range:
  * ports of the low end's parity first, starting where the hash of the destination and the
- * perturbation table say; ports that some bind() owns are passed over.
+ * perturbation table say; ports that are reserved or that some bind() owns are passed over.
  * @returns 0; -EADDRNOTAVAIL: the connection exists, or no port is left; -ENOBUFS: ehash is full;
  *   then sk.num and its place in bhash are as before
  */
@@ -109,26 +112,38 @@ export function inetHashConnect(hashinfo: InetHashinfo, sk: SockCommon): number 
     if (error === 0) inetBhash2UpdateSaddr(hashinfo, sk);
     return error;
   }
-  const { net, profile } = hashinfo;
-  const low = net.sysctl.ipLocalPortRangeLow;
-  const high = net.sysctl.ipLocalPortRangeHigh + 1;
+  return connectFromRange(hashinfo, sk);
+}
+
+/** Tries the ports of the range for `sk`, each once. */
+function connectFromRange(hashinfo: InetHashinfo, sk: SockCommon): number {
+  const { net } = hashinfo;
+  const range = inetSkLocalPortRange(net.sysctl, sk);
+  const { low } = range;
+  const high = range.high + 1;
+  const reserved = net.sysctl.ipLocalReservedPorts;
+  // A socket with a range of its own uses it without regard to parity.
+  const step = range.own ? 1 : 2;
   let remaining = high - low;
-  if (remaining > 1) remaining &= ~1;
+  if (step === 2 && remaining > 1) remaining &= ~1;
   const search = hashinfo.portSearch;
-  let offset = (search.start(sk, net.nowUs) % remaining) & ~1;
-  for (let pass = 0; pass < 2; pass++, offset++) {
+  let offset = search.start(sk, net.nowUs) % remaining;
+  if (step === 2) offset &= ~1;
+  for (let pass = 0; pass < step; pass++, offset++) {
     let port = low + offset;
-    for (let i = 0; i < remaining; i += 2, port += 2) {
+    for (let i = 0; i < remaining; i += step, port += step) {
       if (port >= high) port -= remaining;
+      if (reserved.has(port)) continue;
       const error = tryPort(hashinfo, sk, port);
       if (error === -EADDRNOTAVAIL) continue;
-      if (error === 0) {
-        // A little randomness when ports are plenty, none when they are scarce.
-        const random = profile.perturbRandomly ? (net.random.u32() & 7) * 2 : 0;
-        search.advance(Math.max(i, random));
-      }
+      if (error === 0) search.advance(Math.max(i, perturbation(hashinfo, step)) + step);
       return error;
     }
   }
   return -EADDRNOTAVAIL;
+}
+
+/** A little randomness when ports are plenty; the walk that it is compared with is long if not. */
+function perturbation({ net, profile }: InetHashinfo, step: number): number {
+  return profile.perturbRandomly ? (net.random.u32() & 7) * step : 0;
 }

@@ -4,7 +4,14 @@
  * port it has got before (get-port.ts).
  */
 import { assert } from '../net/assert.js';
-import { reuseportAddSock, reuseportAlloc, reuseportStopListenSock } from './group.js';
+import {
+  reuseportAddSock,
+  reuseportAlloc,
+  reuseportDrainSock,
+  reuseportIsClosed,
+  reuseportResurrect,
+  reuseportStopListenSock,
+} from './group.js';
 import type { InetHashinfo } from './hashinfo.js';
 import type { SockCommon } from './sock-common.js';
 
@@ -24,14 +31,20 @@ function sameGroup(sk: SockCommon, sk2: SockCommon): boolean {
   );
 }
 
-/** Linux 6.1 net/ipv4/inet_hashtables.c: inet_reuseport_add_sock. 0, -EBUSY or -ENOMEM. */
-function inetReuseportAddSock(hashinfo: InetHashinfo, sk: SockCommon): number {
-  const { lhash2 } = hashinfo;
-  const bindInany = sk.rcvSaddr === 0;
+/** A listener whose group `sk` joins, or null. */
+function findGroupmate({ lhash2 }: InetHashinfo, sk: SockCommon): SockCommon | null {
   for (let slot = lhash2.first(sk.rcvSaddr, sk.num); slot >= 0; slot = lhash2.next(slot)) {
     const sk2 = lhash2.sockAt(slot);
-    if (sameGroup(sk, sk2)) return reuseportAddSock(hashinfo, sk, sk2, bindInany);
+    if (sameGroup(sk, sk2)) return sk2;
   }
+  return null;
+}
+
+/** Linux 6.1 net/ipv4/inet_hashtables.c: inet_reuseport_add_sock. 0, -EBUSY or -ENOMEM. */
+function inetReuseportAddSock(hashinfo: InetHashinfo, sk: SockCommon): number {
+  const bindInany = sk.rcvSaddr === 0;
+  const sk2 = findGroupmate(hashinfo, sk);
+  if (sk2 !== null) return reuseportAddSock(hashinfo, sk, sk2, bindInany);
   return reuseportAlloc(hashinfo, sk, bindInany);
 }
 
@@ -61,4 +74,31 @@ export function inetUnhashListen(hashinfo: InetHashinfo, sk: SockCommon): void {
   if (sk.lhash2Slot < 0) return;
   reuseportStopListenSock(hashinfo, sk);
   hashinfo.lhash2.remove(sk);
+}
+
+/**
+ * Our own, for a listener that drains: lookups do not find it any more, but it keeps its group, in
+ * the closed section, to come back to or to hand its connections to when it stops.
+ */
+export function inetDrainListen(hashinfo: InetHashinfo, sk: SockCommon): void {
+  reuseportDrainSock(sk);
+  hashinfo.lhash2.remove(sk);
+}
+
+/**
+ * The way back: `sk` becomes the last member of the group that listens at its address now, or else
+ * of its own, which keeps its selector.
+ * @returns 0; -EBUSY, -ENOMEM: as inetHashListen, and `sk` goes on draining
+ */
+export function inetUndrainListen(hashinfo: InetHashinfo, sk: SockCommon): number {
+  const own = sk.reuseportCb;
+  if (
+    sk.reuseport &&
+    own !== null &&
+    reuseportIsClosed(sk) &&
+    findGroupmate(hashinfo, sk) === null
+  ) {
+    reuseportResurrect(hashinfo, sk, own, own.bindInany);
+  }
+  return inetHashListen(hashinfo, sk);
 }

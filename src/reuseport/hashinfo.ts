@@ -44,6 +44,11 @@ export class InetHashinfo {
   /** Groups made so far; the newest has this id. */
   groupsMade = 0;
   readonly selectorRequest: SelectorRequest;
+  /**
+   * Microseconds since any start, to measure what selectors cost: the core has no clock of its own.
+   * null = they are not measured.
+   */
+  selectorClock: (() => number) | null = null;
 
   /**
    * Set by the transport: may the new connection `sk` take over from the time-wait socket `tw` of
@@ -67,7 +72,11 @@ export class InetHashinfo {
     const buckets = net.sysctl.tcpChildEhashEntries;
     this.ehash = new Ehash(buckets, maxEntries);
     this.lhash2 = new Lhash2(Math.min(buckets, MAX_BUCKETS), net.hashMix);
-    this.bhash = new Bhash(Math.min(buckets, MAX_BUCKETS), net.hashMix);
+    this.bhash = new Bhash(
+      Math.min(buckets, MAX_BUCKETS),
+      net.hashMix,
+      this.profile.portForgetsBinds,
+    );
     this.selectorRequest = new SelectorRequest(net.random);
   }
 

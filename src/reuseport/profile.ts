@@ -25,6 +25,8 @@ export interface KernelProfile {
    * now).
    */
   readonly synQueueSlack: number;
+  /** SO_BINDTODEVICE by who has no capability, once per socket (5.7). */
+  readonly bindsDeviceOnce: boolean;
   /** tcp_migrate_req and selectors that migrate (5.14). */
   readonly migrates: boolean;
   /** SO_DETACH_REUSEPORT_BPF (5.3). */
@@ -39,6 +41,12 @@ export interface KernelProfile {
    * 5.18).
    */
   readonly perturbRandomly: boolean;
+  /** The first owner of a port opens the short way for those that come after it (up to 6.7). */
+  readonly fastReuseSeesFirst: boolean;
+  /** A port whose last bind() is gone is as free for connect() as if there had been none (6.18). */
+  readonly portForgetsBinds: boolean;
+  /** IP_LOCAL_PORT_RANGE (6.3), whose ports connect() takes one after another (6.8). */
+  readonly localPortRange: boolean;
 }
 
 const LINUX_5_0: KernelProfile = {
@@ -51,10 +59,14 @@ const LINUX_5_0: KernelProfile = {
   scoreCpu: 1,
   pickByCpu: false,
   synQueueSlack: 0,
+  bindsDeviceOnce: false,
   migrates: false,
   detachesSelector: false,
   perturbSlots: 1,
   perturbRandomly: false,
+  fastReuseSeesFirst: true,
+  portForgetsBinds: false,
+  localPortRange: false,
 };
 
 const LINUX_6_18: KernelProfile = {
@@ -67,10 +79,14 @@ const LINUX_6_18: KernelProfile = {
   scoreCpu: 1,
   pickByCpu: true,
   synQueueSlack: 1,
+  bindsDeviceOnce: true,
   migrates: true,
   detachesSelector: true,
   perturbSlots: 65_536,
   perturbRandomly: true,
+  fastReuseSeesFirst: false,
+  portForgetsBinds: true,
+  localPortRange: true,
 };
 
 const PROFILES: Readonly<Record<ProfileName, KernelProfile>> = {

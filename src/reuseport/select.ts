@@ -20,6 +20,15 @@ export const PICKED_BY_SELECTOR = 3;
 const TCP_ESTABLISHED = 1;
 
 /**
+ * What one call of a selector may take, µs. What it takes beyond that is owed; calls that take less
+ * pay back. Who owes more than SELECTOR_ARREARS_MAX_US is detached. One call adds at most half of
+ * that, so that no single pause of the machine costs a good selector its place.
+ */
+export const SELECTOR_BUDGET_US = 50;
+export const SELECTOR_ARREARS_MAX_US = 20_000;
+const SELECTOR_CHARGE_MAX_US: number = SELECTOR_ARREARS_MAX_US / 2;
+
+/**
  * Linux 6.1 net/core/sock_reuseport.c: reuseport_select_sock_by_hash. The member at floor(hash * n
  * / 2^32); on kernels that look at CPUs the first from there on that belongs to `cpu`, if any
  * member asked for CPUs at all.
@@ -53,18 +62,85 @@ function selectByHash(
 }
 
 /**
- * The member that the group's selector names, or null: it named none, or threw and is detached now.
+ * The member that the group's selector names, or null: the choice is the hash's. A selector that
+ * throws or takes too long is detached on the spot. In a dry run it cannot lose anything.
  */
-function runSelector(group: ReuseportGroup, request: SelectorRequest): SockCommon | null {
-  let index = -1;
+function runSelector(
+  hashinfo: InetHashinfo,
+  group: ReuseportGroup,
+  request: SelectorRequest,
+): SockCommon | null {
+  const clock = request.dryRun ? null : hashinfo.selectorClock;
+  const startUs = clock === null ? 0 : clock();
+  let index: unknown;
   try {
     index = group.selector!(request);
   } catch (error) {
-    group.selector = null;
-    group.selectorError = error instanceof Error ? error.message : String(error);
+    if (!request.dryRun) detachFailed(hashinfo, group, `it threw ${textOf(error)}`);
+    return null;
   }
-  if (!Number.isInteger(index) || index < 0 || index >= group.numSocks) return null;
-  return group.socks[index]!;
+  if (clock !== null) chargeSelector(hashinfo, group, clock() - startUs);
+  if (
+    typeof index === 'number' &&
+    index >= 0 &&
+    index < group.numSocks &&
+    Number.isInteger(index)
+  ) {
+    return group.socks[index]!;
+  }
+  if (index !== HASHS_TURN && !request.dryRun) recordStray(hashinfo, group, index);
+  return null;
+}
+
+/** What a selector returns to leave the choice to the hash. */
+const HASHS_TURN = -1;
+
+/** The end of a selector that failed; said once, as the group has none afterwards. */
+function detachFailed(hashinfo: InetHashinfo, group: ReuseportGroup, why: string): void {
+  const { net } = hashinfo;
+  group.selector = null;
+  group.selectorError = why;
+  net.count(Mib.TunSelectorDetached);
+  net.trace?.selector?.(
+    `selector ${group.selectorName} detached: ${why}; the hash chooses from now on`,
+  );
+}
+
+/** Books a call that took `tookUs`; a selector that owes too much is detached. */
+function chargeSelector(hashinfo: InetHashinfo, group: ReuseportGroup, tookUs: number): void {
+  const beyondUs = Math.min(tookUs - SELECTOR_BUDGET_US, SELECTOR_CHARGE_MAX_US);
+  const arrearsUs = Math.max(0, group.selectorArrearsUs + beyondUs);
+  group.selectorArrearsUs = arrearsUs;
+  if (arrearsUs <= SELECTOR_ARREARS_MAX_US) return;
+  const took = tookUs < 1000 ? `${Math.round(tookUs)} µs` : `${(tookUs / 1000).toFixed(1)} ms`;
+  detachFailed(
+    hashinfo,
+    group,
+    `it is too slow (its last call took ${took}, it may take ${SELECTOR_BUDGET_US} µs)`,
+  );
+}
+
+/** An answer that names no member: counted, and said the first time. */
+function recordStray(hashinfo: InetHashinfo, group: ReuseportGroup, index: unknown): void {
+  const { net } = hashinfo;
+  net.count(Mib.TunSelectorFallback);
+  if (group.selectorStrayed) return;
+  group.selectorStrayed = true;
+  const members = `members are 0 to ${group.numSocks - 1}`;
+  net.trace?.selector?.(
+    `selector ${group.selectorName} answered ${textOf(index)} (${members}): ` +
+      'the hash chooses whenever it does; said once',
+  );
+}
+
+/** Whatever a user's code has thrown or returned, in one line; it must not throw again. */
+function textOf(value: unknown): string {
+  try {
+    const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+    return text.replace(/\s+/g, ' ').slice(0, 200);
+  } catch {
+    return 'something that has no text';
+  }
 }
 
 /** Fills the stack's one request for `group`. */
@@ -107,7 +183,7 @@ export function reuseportSelectSock(
     request.daddr = daddr >>> 0;
     request.dport = dport;
     request.migrating = null;
-    const picked = runSelector(group, request);
+    const picked = runSelector(hashinfo, group, request);
     request.skb = null;
     if (picked !== null) {
       hashinfo.pickedBy = PICKED_BY_SELECTOR;
@@ -140,7 +216,7 @@ export function reuseportMigrateSock(
       request.daddr = migrating.rcvSaddr >>> 0;
       request.dport = migrating.num;
       request.migrating = migrating;
-      picked = runSelector(group, request);
+      picked = runSelector(hashinfo, group, request);
       request.skb = null;
       request.migrating = null;
     }

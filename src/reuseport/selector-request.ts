@@ -4,6 +4,7 @@
  * who runs them is select.ts.
  */
 import type { Random } from '../net/env.js';
+import { jhash1word, reciprocalScale } from '../net/hash.js';
 import type { Skb } from '../net/skb.js';
 import type { ReuseportGroup } from './group.js';
 import type { SockCommon } from './sock-common.js';
@@ -15,7 +16,7 @@ import type { SockCommon } from './sock-common.js';
 export interface MemberState {
   /** Connections that wait in its accept queue. */
   queueLength(sk: SockCommon): number;
-  /** Connections that came through it and are still open, waiting ones included. */
+  /** Connections that came through it and are still open, half-open and waiting ones included. */
   connections(sk: SockCommon): number;
   /** Share of its thread's recent time that was work and not waiting, 0 to 1. */
   utilisation(sk: SockCommon): number;
@@ -59,6 +60,8 @@ export class SelectorRequest {
   migrating: SockCommon | null = null;
 
   private readonly dice: Random;
+  /** Dice of dry runs: the stack's own must not roll. */
+  private dryRoll = 0;
   /** Replaced by whoever knows more. */
   state: MemberState = NO_MEMBER_STATE;
 
@@ -68,7 +71,14 @@ export class SelectorRequest {
 
   /** A random u32. */
   random(): number {
-    return this.dice.u32();
+    if (!this.dryRun) return this.dice.u32();
+    this.dryRoll = (this.dryRoll + 1) | 0;
+    return jhash1word(this.dryRoll, this.hash) >>> 0;
+  }
+
+  /** A random index below `n`. */
+  randomBelow(n: number): number {
+    return reciprocalScale(this.random(), n);
   }
 
   /**

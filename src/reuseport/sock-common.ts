@@ -51,8 +51,12 @@ export class SockCommon {
   bindIndex = -1;
   /** The port was asked for by bind(), not chosen for us (Linux: SOCK_BINDPORT_LOCK). */
   bindPortLock = false;
+  /** The port was chosen by connect() (Linux: SOCK_CONNECT_BIND). Owned by bhash.ts. */
+  connectBind = false;
   /** The address was asked for by bind() (Linux: SOCK_BINDADDR_LOCK). */
   bindAddrLock = false;
+  /** IP_LOCAL_PORT_RANGE: lowest port | highest << 16, int32; a half that is 0 is not set. */
+  localPortRange = 0;
   reuseportCb: ReuseportGroup | null = null;
   /** Place in reuseportCb.socks: a live member's index; -1 = in no group. Owned by group.ts. */
   reuseportSlot = -1;

@@ -1,6 +1,8 @@
 /** src/reuseport/decision.ts: what a lookup writes down, and how it reads. */
 import { expect } from 'chai';
-import { Decision, explainDecision } from '../../src/reuseport/decision.js';
+import { Decision } from '../../src/reuseport/decision.js';
+import { explain, type SocketNames } from '../../src/reuseport/decision-json.js';
+import { explanationBrief, explanationLines } from '../../src/reuseport/decision-text.js';
 import { inetEhashInsert } from '../../src/reuseport/ehash.js';
 import { reuseportAttachSelector, reuseportUpdateIncomingCpu } from '../../src/reuseport/group.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
@@ -34,6 +36,10 @@ function watched(options: TableOptions = {}): { tables: InetHashinfo; decision: 
 
 function syn(tables: InetHashinfo, sport = 40000, cpu = 0): SockCommon | null {
   return inetLookup(tables, PEER, sport, US, 80, 1, packet(cpu));
+}
+
+function textOf(decision: Decision, names?: SocketNames): string {
+  return explanationLines(explain(decision, names)).join('\n');
 }
 
 describe('reuseport/decision', () => {
@@ -81,9 +87,12 @@ describe('reuseport/decision', () => {
       cpu: 0,
       mismatch: 0,
     });
-    expect(explainDecision(decision).split('\n')).to.deep.equal([
-      '10.0.0.2:40000 -> 10.0.0.1:80, interface 1, cpu 2, rules of Linux 6.18',
-      'established: hash 1738216176 (0x679b12f0), bucket 752 of 1024, 0 looked at: miss',
+    expect(textOf(decision).split('\n')).to.deep.equal([
+      '10.0.0.2:40000 -> 10.0.0.1:80, interface 1, cpu 2, rules of Linux 6.18, secret 0',
+      'established: hash = lport + jhash_3words(laddr, faddr, fport, secret)',
+      '  = 80 + jhash_3words(0x0100000a, 0x0200000a, 0x0000409c, 0x00000000) = ' +
+        '1738216176 (0x679b12f0)',
+      '  bucket 752 of 1024, 0 looked at: miss',
       `listeners, exact: 10.0.0.1:80, bucket ${decision.exactBucket} of 1024: nobody listens`,
       `listeners, wildcard: 0.0.0.0:80, bucket ${decision.wildcardBucket} of 1024: 1 looked at`,
       '  0.0.0.0:80: score 2 = device 1 + family 1 + cpu 0',
@@ -92,10 +101,16 @@ describe('reuseport/decision', () => {
       '  [1] 0.0.0.0:80',
       '  [2] 0.0.0.0:80',
       '  [3] 0.0.0.0:80  <==',
-      'flow hash of 10.0.0.2:40000 -> 0.0.0.0:80: 3702459360 (0xdcaf0be0)',
-      'hash * 4 / 2^32 = 3',
+      'flow hash of 10.0.0.2:40000 -> 0.0.0.0:80 = ' +
+        'lport + jhash_3words(laddr, faddr, fport, secret)',
+      '  = 80 + jhash_3words(0x00000000, 0x0200000a, 0x0000409c, 0x00000000) = ' +
+        '3702459360 (0xdcaf0be0)',
+      'hash * 4 / 2^32 = 3702459360 * 4 / 4294967296 = 3.448, so 3',
       'verdict: reuseport, 0.0.0.0:80',
     ]);
+    expect(explanationBrief(explain(decision))).to.equal(
+      '0.0.0.0:80: group of 4, hash 0xdcaf0be0 → index 3',
+    );
   });
 
   it('tells connections, requests and time-wait sockets apart', () => {
@@ -109,9 +124,7 @@ describe('reuseport/decision', () => {
       'none',
     ]);
     expect([decision.exactBucket, decision.wildcardBucket]).to.deep.equal([-1, -1]);
-    expect(explainDecision(decision)).to.match(
-      /1 looked at: hit\nverdict: established, 10\.0\.0\.1:80$/,
-    );
+    expect(textOf(decision)).to.match(/1 looked at: hit\nverdict: established, 10\.0\.0\.1:80$/);
     const kinds = [
       [SK_REQUEST, 'request'],
       [SK_TIMEWAIT, 'time-wait'],
@@ -130,8 +143,8 @@ describe('reuseport/decision', () => {
     syn(tables);
     expect(decision.verdict).to.equal('reuseport');
     expect(inetLookupListener(tables, PEER, 40000, US, 99, 1, null)).to.equal(null);
-    expect(explainDecision(decision).split('\n')).to.deep.equal([
-      '10.0.0.2:40000 -> 10.0.0.1:99, interface 1, cpu 0, rules of Linux 6.18',
+    expect(textOf(decision).split('\n')).to.deep.equal([
+      '10.0.0.2:40000 -> 10.0.0.1:99, interface 1, cpu 0, rules of Linux 6.18, secret 0',
       `listeners, exact: 10.0.0.1:99, bucket ${decision.exactBucket} of 1024: nobody listens`,
       `listeners, wildcard: 0.0.0.0:99, bucket ${decision.wildcardBucket} of 1024: nobody listens`,
       'verdict: no-socket',
@@ -156,16 +169,16 @@ describe('reuseport/decision', () => {
     make({}, US).rcvSaddr = US + 1;
     expect(syn(tables)).to.equal(plain);
     expect([decision.verdict, decision.index, decision.phash]).to.deep.equal(['listener', -1, 0]);
-    const names = new Map<SockCommon, string>();
-    for (const candidate of decision.candidates) names.set(candidate.sk, `fd ${names.size}`);
-    const text = explainDecision(decision, (sk) => names.get(sk)!);
-    expect(text.split('\n').slice(2)).to.deep.equal([
+    const fds = new Map<SockCommon, number>();
+    for (const candidate of decision.candidates) fds.set(candidate.sk, fds.size);
+    const text = textOf(decision, (sk) => ({ fd: fds.get(sk)!, thread: null, worker: null }));
+    expect(text.split('\n').slice(4)).to.deep.equal([
       `listeners, exact: 10.0.0.1:80, bucket ${decision.exactBucket} of 1024: 2 looked at`,
       '  fd 0: no, another address',
       '  fd 1: no, another port',
       `listeners, wildcard: 0.0.0.0:80, bucket ${decision.wildcardBucket} of 1024: 3 looked at`,
       '  fd 2: no, IPv6 only',
-      '  fd 3: no, bound to another interface',
+      '  fd 3 on interface 7: no, bound to another interface',
       '  fd 4: score 2 = device 0 + family 2 + cpu 0',
       'verdict: listener, fd 4',
     ]);
@@ -176,16 +189,68 @@ describe('reuseport/decision', () => {
     const socks = [0, 1, 2].map(() => listener(tables, US, 80, { boundDevIf: 1 }));
     reuseportUpdateIncomingCpu(socks[1]!, 4);
     syn(tables, 40000, 4);
-    const text = explainDecision(decision);
+    const text = textOf(decision);
     expect(text).to.match(/\nfirst member from [0-2] on of cpu 4: 1\n/);
-    expect(text).to.include('flow hash of 10.0.0.2:40000 -> 10.0.0.1:80: ');
+    expect(text).to.include('flow hash of 10.0.0.2:40000 -> 10.0.0.1:80 = ');
     expect(text).to.include('[1] 10.0.0.1:80 on interface 1  <==');
-    reuseportAttachSelector(tables, socks[0]!, () => 2);
+    reuseportAttachSelector(tables, socks[0]!, () => 2, false, 'two');
     expect(syn(tables, 40000, 4)).to.equal(socks[2]);
-    expect(explainDecision(decision)).to.include('\nthe selector chose 2\n');
+    expect(textOf(decision)).to.include('\nthe selector two chose 2\n');
     const one = watched();
     listener(one.tables, US, 80);
     syn(one.tables);
-    expect(explainDecision(one.decision)).to.include('reuseport group: 1 member, in');
+    expect(textOf(one.decision)).to.include('reuseport group: 1 member, in');
+  });
+
+  it('shows what a selector saw, and when it named nobody', () => {
+    const { tables, decision } = watched();
+    const socks = [0, 1, 2].map(() => listener(tables, 0, 80));
+    tables.selectorRequest.state = {
+      queueLength: (sk) => socks.indexOf(sk),
+      connections: () => 7,
+      utilisation: () => 0.255,
+      heartbeatAgeMs: (sk) => (sk === socks[2] ? Infinity : 12.3),
+    };
+    let answer = 1;
+    reuseportAttachSelector(tables, socks[0]!, () => answer, false, 'mine');
+    syn(tables);
+    const text = textOf(decision);
+    expect(text).to.include(
+      '[1] 0.0.0.0:80: queue 1, connections 7, utilisation 26 %, heartbeat 12 ms ago  <==',
+    );
+    expect(text).to.include('[2] 0.0.0.0:80: queue 2, connections 7, utilisation 26 %, gone\n');
+    const explanation = explain(decision);
+    expect(explanation.group).to.include({ pickedBy: 'selector', selector: 'mine' });
+    expect(explanation.index).to.equal(1);
+    // Over a socket Infinity becomes null.
+    const sent = JSON.parse(JSON.stringify(explanation)) as typeof explanation;
+    expect(explanationLines(sent).join('\n')).to.equal(text);
+    const hash = `(hash 0x${(decision.phash >>> 0).toString(16)} → ${explanation.group!.byHash})`;
+    expect(explanationBrief(explanation)).to.equal(
+      `0.0.0.0:80: group of 3, selector mine → index 1 ${hash}`,
+    );
+    answer = -1;
+    syn(tables);
+    expect(textOf(decision)).to.include('\nthe selector mine named no member: the hash chooses\n');
+    expect(explain(decision).group).to.include({ pickedBy: 'hash', selector: 'mine' });
+    reuseportAttachSelector(tables, socks[0]!, () => JSON.parse('{') as number);
+    syn(tables);
+    expect(textOf(decision)).to.include('\nits selector was detached: ');
+  });
+
+  it('prints the ends of a large group and the chosen one, and lists as many as asked for', () => {
+    const { tables, decision } = watched();
+    for (let i = 0; i < 100; i++) listener(tables, 0, 80);
+    for (let sport = 40_000; decision.index < 40 || decision.index > 60; sport++) {
+      syn(tables, sport);
+    }
+    const lines = textOf(decision).split('\n');
+    const members = lines.filter((line) => /^ {2}(\[|…)/.test(line));
+    expect(members).to.have.lengthOf(16 + 1 + 1 + 1 + 16);
+    expect(members[16]).to.equal(`  … ${decision.index - 16} more`);
+    expect(members[17]).to.match(new RegExp(`^ {2}\\[${decision.index}\\].*<==$`));
+    const few = explain(decision, undefined, 8);
+    expect([few.group!.members, few.group!.sockets.length]).to.deep.equal([100, 8]);
+    expect(explanationLines(few)).to.include('  … 92 more');
   });
 });

@@ -1,6 +1,7 @@
 /** src/reuseport/ehash.ts: the flow hash against kernel vectors, the table against a Map. */
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { AssertionError } from '../../src/net/assert.js';
 import { reciprocalScale } from '../../src/net/hash.js';
 import { Ehash, inetEhashfn, inetEhashInsert, inetEhashRemove } from '../../src/reuseport/ehash.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
@@ -147,6 +148,24 @@ describe('reuseport/ehash: the table', () => {
     expect(inetEhashInsert(tables, any, null)).to.equal(true);
     expect(find(1)).to.equal(any);
     expect(find(3)).to.equal(any);
+  });
+
+  it('follows a socket to another device', () => {
+    const tables = makeTables();
+    const fields = { rcvSaddr: 1, num: 80, daddr: 2, dport: 4000 };
+    const sk = sock(fields);
+    expect(inetEhashInsert(tables, sk, null)).to.equal(true);
+    const seenBy = (): boolean[] =>
+      [1, 2, 3].map((dif) => inetLookupEstablished(tables, 2, 4000, 1, 80, dif) === sk);
+    expect(seenBy()).to.deep.equal([true, true, true]);
+    sk.boundDevIf = 2;
+    tables.ehash.updateDevice(sk);
+    expect(seenBy()).to.deep.equal([false, true, false]);
+    expect(inetEhashInsert(tables, sock({ ...fields, boundDevIf: 3 }), null)).to.equal(true);
+    sk.boundDevIf = 0;
+    tables.ehash.updateDevice(sk);
+    expect(seenBy()).to.deep.equal([true, true, false]);
+    expect(() => tables.ehash.updateDevice(sock(fields))).to.throw(AssertionError);
   });
 
   it('puts a child in the place of its request, once', () => {

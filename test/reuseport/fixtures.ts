@@ -4,6 +4,7 @@
  * without a transport.
  */
 import { readFileSync } from 'node:fs';
+import type { Trace } from '../../src/net/env.js';
 import { NetNs } from '../../src/net/netns.js';
 import { Skb } from '../../src/net/skb.js';
 import { type Profile, Sysctl } from '../../src/net/sysctl.js';
@@ -69,6 +70,7 @@ export interface TableOptions {
   range?: readonly [low: number, high: number];
   autobindReuse?: boolean;
   migrateReq?: boolean;
+  trace?: Trace | null;
 }
 
 export function makeTables(options: TableOptions = {}): InetHashinfo {
@@ -83,7 +85,8 @@ export function makeTables(options: TableOptions = {}): InetHashinfo {
   if (options.range !== undefined) {
     [sysctl.ipLocalPortRangeLow, sysctl.ipLocalPortRangeHigh] = options.range;
   }
-  const net = new NetNs({ device: new CaptureDevice(), random, trace: null }, sysctl, mem);
+  const trace = options.trace ?? null;
+  const net = new NetNs({ device: new CaptureDevice(), random, trace }, sysctl, mem);
   return new InetHashinfo(net, options.maxEntries ?? 1 << 20);
 }
 
@@ -106,7 +109,7 @@ export function bind(tables: InetHashinfo, sk: SockCommon, addr: number, port: n
 /** listen(2): 0 or -errno. */
 export function listen(tables: InetHashinfo, sk: SockCommon): number {
   sk.state = TCP_LISTEN;
-  let error = inetCskGetPort(tables, sk, sk.num);
+  let error = inetCskGetPort(tables, sk, sk.num, true);
   if (error === 0) error = inetHashListen(tables, sk);
   if (error !== 0) sk.state = TCP_CLOSE;
   return error;

@@ -1,20 +1,14 @@
 /**
- * src/reuseport/get-port.ts: who may have which port. Measured matrix, brute-force model, ephemeral
- * ports.
+ * src/reuseport/get-port.ts: who may have which port, as measured, and which port is chosen. Random
+ * histories against the rules are in bind-conflict.test.ts.
  */
 import { expect } from 'chai';
-import fc from 'fast-check';
 import { EADDRINUSE } from '../../src/net/errno.js';
 import { inetBindTransfer, inetPutPort } from '../../src/reuseport/bhash.js';
 import { inetCskGetPort, inetRcvSaddrEqual } from '../../src/reuseport/get-port.js';
 import { reuseportAttachSelector, reuseportIsClosed } from '../../src/reuseport/group.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
-import {
-  AF_INET,
-  AF_INET6,
-  SK_TIMEWAIT,
-  type SockCommon,
-} from '../../src/reuseport/sock-common.js';
+import { AF_INET6, SK_TIMEWAIT, type SockCommon } from '../../src/reuseport/sock-common.js';
 import {
   accept,
   bind,
@@ -202,140 +196,7 @@ describe('reuseport/get-port: the matrix measured on Linux 6.18', () => {
   });
 });
 
-describe('reuseport/get-port: conflicts against brute force', () => {
-  /** Local endpoints that a socket receives for: three IPv4 addresses and one IPv6 address. */
-  function covers(sk: SockCommon): Set<string> {
-    if (sk.rcvSaddr !== 0) return new Set([`v4 ${sk.rcvSaddr}`]);
-    const v4 = [11, 12, 13].map((addr) => `v4 ${addr}`);
-    if (sk.family === AF_INET) return new Set(v4);
-    return new Set(sk.ipv6only ? ['v6'] : [...v4, 'v6']);
-  }
-
-  /** A socket, its port while it owns one, and its group: none, live in one, or stopped in one. */
-  interface Owner {
-    sk: SockCommon;
-    port: number;
-    group: 'none' | 'live' | 'stopped';
-  }
-
-  function agree(self: Owner, other: Owner): boolean {
-    const [a, b] = [self.sk, other.sk];
-    if (a.boundDevIf !== 0 && b.boundDevIf !== 0 && a.boundDevIf !== b.boundDevIf) return true;
-    const here = covers(b);
-    if (![...covers(a)].some((endpoint) => here.has(endpoint))) return true;
-    if (a.reuse && b.reuse && b.state !== 10) return true;
-    const sameUser = a.uid === b.uid || b.state === 6;
-    return a.reuseport && b.reuseport && sameUser && self.group !== 'live';
-  }
-
-  const fields = fc.record({
-    reuse: fc.boolean(),
-    reuseport: fc.boolean(),
-    uid: fc.nat(1),
-    boundDevIf: fc.constantFrom(0, 0, 0, 1, 2),
-    family: fc.constantFrom(AF_INET, AF_INET, AF_INET, AF_INET6),
-    ipv6only: fc.boolean(),
-    addr: fc.constantFrom(0, 0, 11, 12, 13),
-    port: fc.constantFrom(5001, 5002),
-  });
-  const ops = ['bind', 'bind', 'listen', 'close', 'accept', 'wait', 'stop', 'flip', 'attach'];
-  const step = fc.record({ op: fc.constantFrom(...ops), at: fc.nat(), fields });
-
-  class Model {
-    readonly owners: Owner[] = [];
-    readonly tables: InetHashinfo;
-
-    constructor(migrateReq: boolean) {
-      this.tables = makeTables({ migrateReq, buckets: 16 });
-    }
-
-    allowed(self: Owner, port: number): boolean {
-      return this.owners.every(
-        (other) => other === self || other.port !== port || agree(self, other),
-      );
-    }
-
-    bind(options: typeof fields extends fc.Arbitrary<infer T> ? T : never, attach: boolean): void {
-      const { addr, port, ...rest } = options;
-      const sk = sock({ ...rest, ipv6only: rest.family === AF_INET6 && rest.ipv6only });
-      const rcvSaddr = rest.family === AF_INET6 ? 0 : addr;
-      const owner: Owner = { sk, port, group: attach && sk.reuseport ? 'live' : 'none' };
-      if (attach) reuseportAttachSelector(this.tables, sk, firstMember);
-      sk.rcvSaddr = rcvSaddr;
-      const ok = this.allowed(owner, port);
-      expect(bind(this.tables, sk, rcvSaddr, port)).to.equal(ok ? 0 : -EADDRINUSE);
-      if (ok) this.owners.push(owner);
-    }
-
-    listen(owner: Owner): void {
-      if (owner.sk.state !== 7) return;
-      const ok = this.allowed(owner, owner.port);
-      expect(listen(this.tables, owner.sk)).to.equal(ok ? 0 : -EADDRINUSE);
-      if (ok && owner.sk.reuseport) owner.group = 'live';
-    }
-
-    remove(owner: Owner): void {
-      close(this.tables, owner.sk);
-      this.owners.splice(this.owners.indexOf(owner), 1);
-    }
-
-    stop(owner: Owner): void {
-      stop(this.tables, owner.sk);
-      const migrates = this.tables.net.sysctl.tcpMigrateReq !== 0;
-      if (owner.group === 'live') owner.group = migrates ? 'stopped' : 'none';
-    }
-
-    wait(owner: Owner): void {
-      const { reuse, reuseport, uid, rcvSaddr, num, boundDevIf } = owner.sk;
-      const tw = sock(
-        { reuse, reuseport, uid, rcvSaddr, num, boundDevIf, state: TCP_TIME_WAIT },
-        SK_TIMEWAIT,
-      );
-      inetBindTransfer(owner.sk, tw);
-      owner.sk = tw;
-    }
-
-    run(op: string, owner: Owner, dport: number): void {
-      const { sk } = owner;
-      if (op === 'listen') this.listen(owner);
-      else if (op === 'close') this.remove(owner);
-      else if (op === 'flip') {
-        if (sk.state !== 10) [sk.reuse, sk.reuseport] = [sk.reuseport, sk.reuse];
-      } else if (op === 'stop' && sk.state === 10) {
-        this.stop(owner);
-      } else if (op === 'accept' && sk.state === 10 && sk.family === AF_INET) {
-        const child = accept(this.tables, sk, sk.rcvSaddr || 12, 99, dport);
-        this.owners.push({ sk: child, port: owner.port, group: 'none' });
-      } else if (op === 'wait' && sk.state === 1) {
-        this.wait(owner);
-      }
-    }
-  }
-
-  it('every bind() and listen() of random histories gets the answer of the rules', () => {
-    fc.assert(
-      fc.property(
-        fc.array(step, { maxLength: 40, size: 'max' }),
-        fc.boolean(),
-        (steps, migrateReq) => {
-          const model = new Model(migrateReq);
-          let dport = 1;
-          for (const { op, at, fields: options } of steps) {
-            const { length } = model.owners;
-            if (op === 'bind' || op === 'attach') model.bind(options, op === 'attach');
-            else if (length > 0) model.run(op, model.owners[at % length]!, dport++);
-          }
-          for (const port of [5001, 5002]) {
-            expect(model.tables.bhash.findPort(port)?.ownerCount ?? 0).to.equal(
-              model.owners.filter((owner) => owner.port === port).length,
-            );
-          }
-        },
-      ),
-      { numRuns: 400 },
-    );
-  });
-
+describe('reuseport/get-port: addresses', () => {
   it('overlap of addresses is symmetric, equality without wildcards is exact', () => {
     const dual = sock({ family: AF_INET6 });
     const only = sock({ family: AF_INET6, ipv6only: true });
@@ -398,6 +259,45 @@ describe('reuseport/get-port: bind(0)', () => {
     ]);
   });
 
+  it('misses a port of a range of three, as Linux does', () => {
+    expect(bindMany(makeTables({ range: [40_000, 40_002] }), 3)).to.deep.equal([
+      40_001,
+      40_000,
+      -EADDRINUSE,
+    ]);
+  });
+
+  it('passes over reserved ports, which may be asked for', () => {
+    const tables = makeTables({ range: [40_000, 40_007] });
+    tables.net.sysctl.ipLocalReservedPorts.addRange(40_001, 40_004);
+    expect(bindMany(tables, 5).sort()).to.deep.equal([-EADDRINUSE, 40_000, 40_005, 40_006, 40_007]);
+    expect(bind(tables, sock(), LO, 40_002)).to.equal(0);
+  });
+
+  it('keeps to the range of the socket as far as the namespace has it', () => {
+    const own = (low: number, high: number): SockFields => ({
+      localPortRange: low | (high << 16),
+    });
+    const rows: [SockFields, number, number][] = [
+      [own(40_010, 40_017), 40_010, 40_017],
+      [own(40_010, 40_010), 40_010, 40_010],
+      [own(40_020, 0), 40_020, 40_031],
+      [own(0, 40_003), 40_000, 40_003],
+      [own(30_000, 40_005), 40_000, 40_005],
+      [own(40_024, 50_000), 40_024, 40_031],
+      [own(50_000, 60_000), 40_000, 40_031],
+    ];
+    for (const [fields, low, high] of rows) {
+      const tables = makeTables({ range: [40_000, 40_031] });
+      const count = high - low + 1;
+      const ports = bindMany(tables, count + 1, fields);
+      expect(ports.slice(0, count).sort()).to.deep.equal(
+        Array.from({ length: count }, (_, i) => low + i),
+      );
+      expect(ports[count]).to.equal(-EADDRINUSE);
+    }
+  });
+
   it('with SO_REUSEADDR takes the lower half of the range first', () => {
     const tables = makeTables({ range: [40_000, 40_015] });
     const ports = bindMany(tables, 17, RA);
@@ -458,10 +358,15 @@ describe('reuseport/get-port: three hundred addresses, eighty listeners each', (
       }
     }
     // At most 79 owners seen by bind(), 80 by listen().
-    expect(worst).to.equal(159);
+    expect(worst).to.be.at.most(159);
     expect(tables.bhash.findPort(8080)!.ownerCount).to.equal(24_000);
     expect(all[0]!.reuseportCb!.numSocks).to.equal(80);
-    for (const sk of all) close(tables, sk);
+    const walking = sock();
+    const before = tables.bhash.visited;
+    expect(bind(tables, walking, base + 7, 8080)).to.equal(-EADDRINUSE);
+    expect(bind(tables, walking, base + 300, 8080)).to.equal(0);
+    expect(tables.bhash.visited - before).to.equal(1);
+    for (const sk of [...all, walking]) close(tables, sk);
     expect(tables.bhash.ports).to.equal(0);
     expect(tables.lhash2.size).to.equal(0);
   });

@@ -88,6 +88,35 @@ describe('reuseport/hash-connect', () => {
     expect(connectMany(one, 2)).to.deep.equal([40_000, -EADDRNOTAVAIL]);
   });
 
+  it('passes over reserved ports', () => {
+    const tables = makeTables({ range: [40_000, 40_005] });
+    tables.net.sysctl.ipLocalReservedPorts.addRange(40_002, 40_003);
+    expect(connectMany(tables, 5).sort()).to.deep.equal([
+      -EADDRNOTAVAIL,
+      40_000,
+      40_001,
+      40_004,
+      40_005,
+    ]);
+  });
+
+  it('takes ports of a range of the socket’s own without regard to parity', () => {
+    const tables = makeTables({ range: [40_000, 49_999] });
+    const localPortRange = 41_001 | (41_005 << 16);
+    const ports = connectMany(tables, 6, { localPortRange });
+    expect(ports.slice(0, 5).sort()).to.deep.equal([41_001, 41_002, 41_003, 41_004, 41_005]);
+    expect(ports[5]).to.equal(-EADDRNOTAVAIL);
+    const steps = new Set<number>();
+    let last = -1;
+    for (let i = 0; i < 100; i++) {
+      const { sk } = connect(tables, { dport: 81, localPortRange: 40_000 | (49_999 << 16) });
+      if (last >= 0) steps.add((sk.num - last + 10_000) % 10_000);
+      last = sk.num;
+      disconnect(tables, sk);
+    }
+    expect([...steps].sort()).to.deep.equal([1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
   it('passes over ports that some bind() owns, also after connections joined them', () => {
     const tables = makeTables({ range: [40_000, 40_003] });
     expect(bind(tables, sock({ reuse: true }), US, 40_000)).to.equal(0);

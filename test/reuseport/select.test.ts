@@ -40,9 +40,10 @@ const PEER = ip('198.18.0.254');
 function group(
   count: number,
   options: TableOptions = {},
-): { tables: InetHashinfo; socks: SockCommon[] } {
-  const tables = makeTables(options);
-  return { tables, socks: Array.from({ length: count }, () => listener(tables, US, 80)) };
+): { tables: InetHashinfo; socks: SockCommon[]; said: string[] } {
+  const said: string[] = [];
+  const tables = makeTables({ trace: { selector: (message) => said.push(message) }, ...options });
+  return { said, tables, socks: Array.from({ length: count }, () => listener(tables, US, 80)) };
 }
 
 function pick(
@@ -53,6 +54,13 @@ function pick(
 ): SockCommon | null {
   return reuseportSelectSock(tables, sk, hash, PEER, 40000, US, 80, skb);
 }
+
+/** Answers that are the index of no member of four. */
+const STRAY: unknown[] = [
+  ...[-2, 4, 5, 1e9, 1.5, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+  ...['1', '', null, undefined, true, {}, [], [1], 1n, Symbol('one'), () => 0],
+  Object.create(null),
+];
 
 /** Hashes that spread over the whole range. */
 const HASHES = Array.from({ length: 64 }, (_, i) => Math.imul(i, 0x9e3779b1));
@@ -169,41 +177,72 @@ describe('reuseport/select: by selector', () => {
 
   it('sees hash, addresses, ports, CPU, members and the packet, unsigned', () => {
     const { tables, socks } = group(3);
-    const seen: Partial<SelectorRequest>[] = [];
+    const skb = packet(6);
+    let asked = 0;
     reuseportAttachSelector(tables, socks[0]!, (request) => {
-      seen.push({ ...request });
+      asked++;
+      expect(request.group).to.equal(socks[0]!.reuseportCb);
+      expect(request.skb).to.equal(skb);
+      expect(request).to.include({
+        hash: 0xfffffffe,
+        saddr: 0xc61200fe,
+        sport: 40000,
+        daddr: 0xc6120001,
+        dport: 80,
+        cpu: 6,
+        members: 3,
+        dryRun: false,
+        migrating: null,
+      });
       return 2;
     });
-    const skb = packet(6);
     expect(pick(tables, socks[0]!, -2, skb)).to.equal(socks[2]);
-    const [request] = seen;
-    expect(request!.group).to.equal(socks[0]!.reuseportCb);
-    expect(request!.skb).to.equal(skb);
-    expect({ ...request, group: null, skb: null }).to.deep.equal({
-      hash: 0xfffffffe,
-      saddr: 0xc61200fe,
-      sport: 40000,
-      daddr: 0xc6120001,
-      dport: 80,
-      cpu: 6,
-      members: 3,
-      group: null,
-      skb: null,
-      migrating: null,
-    });
+    expect(asked).to.equal(1);
     expect(tables.selectorRequest.skb).to.equal(null);
   });
 
+  it('sees the state of each member by index, and dice', () => {
+    const { tables, socks } = group(3);
+    const { selectorRequest: request } = tables;
+    request.group = socks[0]!.reuseportCb!;
+    const nothing = [0, 1, 2].map((i) => [
+      request.connections(i),
+      request.queueLength(i),
+      request.utilisation(i),
+      request.heartbeatAgeMs(i),
+      request.key(i),
+    ]);
+    expect(nothing).to.deep.equal([0, 1, 2].map((i) => [0, 0, 0, 0, i]));
+    const of = (what: number) => (sk: SockCommon) => what + socks.indexOf(sk);
+    request.state = {
+      connections: of(10),
+      queueLength: of(20),
+      utilisation: of(30),
+      heartbeatAgeMs: of(40),
+    };
+    expect([
+      request.connections(0),
+      request.queueLength(1),
+      request.utilisation(2),
+      request.heartbeatAgeMs(1),
+    ]).to.deep.equal([10, 21, 32, 41]);
+    expect(request.random()).to.be.within(0, 0xffffffff);
+    expect(request.randomBelow(3)).to.be.within(0, 2);
+  });
+
   it('what is not the index of a member leaves the choice to the hash', () => {
-    const results = [-1, 4, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '1', null, undefined];
-    for (const result of results) {
-      const { tables, socks } = group(4);
-      reuseportAttachSelector(tables, socks[0]!, () => result as number);
+    for (const result of [-1, ...STRAY]) {
+      const { tables, socks, said } = group(4);
+      reuseportAttachSelector(tables, socks[0]!, () => result as number, false, 'odd.js');
       for (const hash of HASHES.slice(0, 8)) {
         expect(pick(tables, socks[0]!, hash)).to.equal(socks[reciprocalScale(hash, 4)]);
       }
       expect(tables.pickedBy).to.equal(PICKED_BY_HASH);
       expect(socks[0]!.reuseportCb!.selector).not.to.equal(null);
+      // -1 says so on purpose; anything else is counted each time and said once.
+      expect(tables.net.mib[Mib.TunSelectorFallback]).to.equal(result === -1 ? 0 : 8);
+      expect(said).to.have.length(result === -1 ? 0 : 1);
+      if (result !== -1) expect(said[0]).to.match(/^selector odd\.js answered .+0 to 3.+hash/);
     }
   });
 
@@ -221,7 +260,7 @@ describe('reuseport/select: by selector', () => {
       expect(calls).to.equal(1);
       const { reuseportCb } = socks[0]!;
       expect(reuseportCb!.selector).to.equal(null);
-      expect(reuseportCb!.selectorError).to.equal('no such worker');
+      expect(reuseportCb!.selectorError).to.contain('no such worker');
       reuseportAttachSelector(tables, socks[0]!, () => 0);
       expect(reuseportCb!.selectorError).to.equal(null);
     }

@@ -2,7 +2,8 @@
  * The accept queue of a listener (Linux: request_sock_queue's accept list): a ring of descriptors
  * in the shared memory, filled here and emptied by application threads without a round trip. It
  * lives where a connection would have its receive ring; cursors count entries. Linux admits backlog
- * + 1: the test is `length > backlog`.
+ * + 1: the test is `length > backlog`. Connections that migrate come without a test, and the ring
+ * grows for them.
  */
 import { ENOMEM } from '../net/errno.js';
 import {
@@ -13,7 +14,7 @@ import {
   RING_TAIL,
   ringUsed,
 } from '../net/ring.js';
-import { PAGE_BYTES } from '../net/sockmem.js';
+import { PAGE_BYTES, RING_MAX_BYTES } from '../net/sockmem.js';
 import { ringCapacityFor } from './ring-memory.js';
 import type { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -70,9 +71,13 @@ function growQueue(tcp: Tcp, listener: Tcb, capacity: number): boolean {
   return true;
 }
 
+function slotsOf(tcp: Tcp, ring: number): number {
+  return tcp.ctl[ring + RING_CAPACITY]! / ENTRY_BYTES;
+}
+
 function entryAt(tcp: Tcp, ring: number, cursor: number): number {
-  const slots = tcp.ctl[ring + RING_CAPACITY]! / ENTRY_BYTES;
-  return tcp.ctl[ring + RING_PAGE]! * (PAGE_BYTES / ENTRY_BYTES) + (cursor & (slots - 1));
+  const slot = cursor & (slotsOf(tcp, ring) - 1);
+  return tcp.ctl[ring + RING_PAGE]! * (PAGE_BYTES / ENTRY_BYTES) + slot;
 }
 
 /** Connections that wait to be accepted. */
@@ -80,17 +85,27 @@ export function acceptQueueLength(tcp: Tcp, listener: Tcb): number {
   return ringUsed(tcp.ctl, listener.rcvRing);
 }
 
-/** Linux sock.h: sk_acceptq_is_full. */
+/** Linux sock.h: sk_acceptq_is_full. No backlog is larger than the largest ring. */
 export function acceptQueueIsFull(tcp: Tcp, listener: Tcb): boolean {
-  return acceptQueueLength(tcp, listener) > listener.listen!.backlog;
+  const length = acceptQueueLength(tcp, listener);
+  return length > listener.listen!.backlog || length >= slotsOf(tcp, listener.rcvRing);
 }
 
-/** Appends the descriptor of an established connection. */
-export function acceptQueuePush(tcp: Tcp, listener: Tcb, fd: number): void {
+/**
+ * Appends the descriptor of an established connection, whatever the backlog. False: the ring is
+ * full and there is no memory for a larger one, which cannot be while the queue was not full.
+ */
+export function acceptQueuePush(tcp: Tcp, listener: Tcb, fd: number): boolean {
   const ring = listener.rcvRing;
+  const slots = slotsOf(tcp, ring);
+  if (acceptQueueLength(tcp, listener) >= slots) {
+    const capacity = slots * ENTRY_BYTES * 2;
+    if (capacity > RING_MAX_BYTES || !growQueue(tcp, listener, capacity)) return false;
+  }
   const tail = Atomics.load(tcp.ctl, ring + RING_TAIL);
   tcp.mem.words[entryAt(tcp, ring, tail)] = fd;
   Atomics.store(tcp.ctl, ring + RING_TAIL, (tail + 1) | 0);
+  return true;
 }
 
 /** Takes the oldest connection, racing application threads; -1 when there is none. */
@@ -99,7 +114,9 @@ export function acceptQueuePop(tcp: Tcp, listener: Tcb): number {
   const ring = listener.rcvRing;
   for (;;) {
     const head = Atomics.load(ctl, ring + RING_HEAD);
-    if (head === Atomics.load(ctl, ring + RING_TAIL)) return -1;
+    const waiting = (Atomics.load(ctl, ring + RING_TAIL) - head) | 0;
+    // A head that no accept() leaves there: what is in between is no queue.
+    if (waiting <= 0 || waiting > slotsOf(tcp, ring)) return -1;
     const fd = mem.words[entryAt(tcp, ring, head)]!;
     if (Atomics.compareExchange(ctl, ring + RING_HEAD, head, (head + 1) | 0) === head) return fd;
   }

@@ -13,7 +13,10 @@ import { armTimer } from './timer-arm.js';
 
 /** Linux TCP_ATO_MIN, TCP_DELACK_MAX. */
 export const ATO_MIN_US = 40_000;
+/** RFC 9293 MUST-40: far below half a second. */
 const DELACK_MAX_US = 200_000;
+/** A tick of a kernel with HZ=250. */
+const TICK_US = 4000;
 const MAX_QUICKACKS = 16;
 /** Linux TCP_MIN_MSS. */
 const MIN_MSS = 88;
@@ -24,16 +27,16 @@ export function ackNow(tcp: Tcp, tcb: Tcb): void {
 }
 
 /** Linux tcp_incr_quickack: a burst of immediate ACKs while the peer may be in slow start. */
-function incrQuickack(tcb: Tcb): void {
+function incrQuickack(tcb: Tcb, most: number): void {
   const quick = Math.max(2, Math.floor(tcb.rcvWnd / (2 * tcb.rcvMss)));
-  tcb.quickAcks = Math.max(tcb.quickAcks, Math.min(quick, MAX_QUICKACKS));
+  tcb.quickAcks = Math.max(tcb.quickAcks, Math.min(quick, most));
 }
 
 /**
  * Linux tcp_enter_quickack_mode: the same, even if the application has been answering all along.
  */
-export function enterQuickack(tcb: Tcb): void {
-  incrQuickack(tcb);
+export function enterQuickack(tcb: Tcb, most: number = MAX_QUICKACKS): void {
+  incrQuickack(tcb, most);
   tcb.pingpong = false;
   tcb.atoUs = ATO_MIN_US;
 }
@@ -59,13 +62,13 @@ export function onDataReceived(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   const { nowUs } = tcp.net;
   measureRcvMss(tcp, tcb, seg);
   if (tcb.atoUs === 0) {
-    incrQuickack(tcb);
+    incrQuickack(tcb, MAX_QUICKACKS);
     tcb.atoUs = ATO_MIN_US;
   } else {
     const gap = nowUs - tcb.lastReceivedUs;
     if (gap <= ATO_MIN_US / 2) tcb.atoUs = (tcb.atoUs >> 1) + ATO_MIN_US / 2;
     else if (gap < tcb.atoUs) tcb.atoUs = Math.min((tcb.atoUs >> 1) + gap, tcb.rtoUs);
-    else if (gap > tcb.rtoUs) incrQuickack(tcb);
+    else if (gap > tcb.rtoUs) incrQuickack(tcb, MAX_QUICKACKS);
   }
   tcb.lastReceivedUs = nowUs;
 }
@@ -73,7 +76,7 @@ export function onDataReceived(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 /** Data is in: now or later? */
 export function ackCheck(tcp: Tcp, tcb: Tcb): void {
   const unacked = (tcb.rcvNxt - tcb.rcvWup) | 0;
-  // RFC 9293 3.8.6.3: at least every second full segment. Linux holds this ACK back while the
+  // RFC 9293 SHLD-19: at least every second full segment. Linux holds this ACK back while the
   // reader lags, because its reader sends it then (tcp_cleanup_rbuf); ours reads without a word to
   // the stack.
   if (unacked > tcb.rcvMss) ackNow(tcp, tcb);
@@ -81,8 +84,10 @@ export function ackCheck(tcp: Tcp, tcb: Tcb): void {
   else delayAck(tcp, tcb);
 }
 
+/** RFC 9293 SHLD-18. */
 function delayAck(tcp: Tcp, tcb: Tcb): void {
-  let ato = Math.max(tcb.atoUs, ATO_MIN_US);
+  // Without an estimate, a FIN that no text came before, Linux takes the next tick of its clock.
+  let ato = tcb.atoUs === 0 ? TICK_US : Math.max(tcb.atoUs, ATO_MIN_US);
   if (ato > ATO_MIN_US) {
     let most = DELACK_MAX_US;
     if (tcb.srttUs > 0) most = Math.min(most, Math.max(tcb.srttUs, ATO_MIN_US));
@@ -90,12 +95,23 @@ function delayAck(tcp: Tcp, tcb: Tcb): void {
   }
   const { nowUs } = tcp.net;
   // One that is about to be sent anyway covers this segment too.
-  if (tcb.delackUs <= nowUs + (ato >> 2)) {
+  const soon = tcb.atoUs === 0 ? ato : ato >> 2;
+  if (tcb.delackUs <= nowUs + soon) {
     ackNow(tcp, tcb);
   } else if (nowUs + ato < tcb.delackUs) {
     tcb.delackUs = nowUs + ato;
     armTimer(tcp, tcb);
   }
+}
+
+/**
+ * The last ACK of a handshake waits for data to ride on (Linux: tcp_rcv_synsent_state_process with
+ * TCP_DEFER_ACCEPT).
+ */
+export function delayHandshakeAck(tcp: Tcp, tcb: Tcb): void {
+  enterQuickack(tcb);
+  tcb.delackUs = tcp.net.nowUs + DELACK_MAX_US;
+  armTimer(tcp, tcb);
 }
 
 /**

@@ -2,12 +2,13 @@
  * The congestion window of a new connection (RFC 6928; Linux tcp_input.c: tcp_init_cwnd,
  * tcp_init_transfer).
  */
-import type { Tcb } from './tcb.js';
 
 /** RFC 6928 2: ten segments. */
-const INITIAL_SEGMENTS = 10;
+export const INITIAL_SEGMENTS = 10;
 
-/** Ten segments, or one when the handshake needed more than one retransmission (RFC 5681 3.1). */
-export function initialCwnd(tcb: Tcb, retransmissions: number): number {
-  return (retransmissions > 1 ? 1 : INITIAL_SEGMENTS) * tcb.sndMss;
+/**
+ * Segments: ten, or one when the handshake needed more than one retransmission (RFC 5681 3.1).
+ */
+export function initialCwnd(retransmissions: number): number {
+  return retransmissions > 1 ? 1 : INITIAL_SEGMENTS;
 }

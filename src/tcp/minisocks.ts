@@ -2,30 +2,40 @@
  * The two small sockets (Linux tcp_minisocks.c, request_sock.h, inet_timewait_sock.h): a request
  * socket is a half-open connection in its listener's SYN queue, a time-wait socket what is left of
  * a closed one. Both sit in ehash beside full sockets. What they do with a segment is in
- * input/request.ts and input/time-wait.ts.
+ * input/request.ts and input/time-wait.ts; how a request changes its listener is migrate.ts.
  */
 import { assert } from '../net/assert.js';
 import { Mib } from '../net/mib.js';
-import { inetBindTransfer, inetPutPort } from '../reuseport/bhash.js';
+import { inetInheritPort, inetPutPort } from '../reuseport/bhash.js';
 import { inetEhashInsert, inetEhashRemove } from '../reuseport/ehash.js';
+import { reuseportDetachSock } from '../reuseport/group.js';
 import { SK_REQUEST, SK_TIMEWAIT } from '../reuseport/sock-common.js';
+import { drainProgress } from './drain.js';
 import { TcpSock } from './sock.js';
-import { TCP_NEW_SYN_RECV, TCP_TIME_WAIT } from './state.js';
+import { TCP_CLOSE, TCP_NEW_SYN_RECV, TCP_TIME_WAIT } from './state.js';
 import type { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 
-/** RFC 9293 3.4.2: 2 MSL, 60 s as in Linux. */
+/** RFC 9293 MUST-13: 2 MSL, 60 s as in Linux. */
 export const TIME_WAIT_US = 60_000_000;
 
-/** A half-open connection (SYN received, SYN-ACK sent). */
+/**
+ * A half-open connection (SYN received, SYN-ACK sent) of a passive open: a full socket in
+ * SYN-RECEIVED has opened actively (RFC 9293 MUST-11), or is about to leave that state.
+ */
 export class RequestSock extends TcpSock {
-  readonly listener: Tcb;
+  /** Changes when it migrates. */
+  listener: Tcb;
   irs = 0;
   iss = 0;
   /** Options of the SYN. */
   mss = 0;
   peerWscale = -1;
   sackOk = false;
+  ecnOk = false;
+  /** Fast Open option of the first SYN-ACK, null = none. */
+  fastopenCookie: Uint8Array | null = null;
+  fastopenExp = false;
   tsOk = false;
   tsRecent = 0;
   tsOffset = 0;
@@ -39,6 +49,8 @@ export class RequestSock extends TcpSock {
   timeouts = 0;
   /** SYN-ACKs repeated for any reason. */
   retransmits = 0;
+  /** A third ACK has come, but could not be used (Linux: ireq->acked). */
+  acked = false;
   /** When the first SYN-ACK left (RTT sample of the third ACK), and the last. */
   firstSentUs = 0;
   lastSentUs = 0;
@@ -78,15 +90,29 @@ export function requestAdd(tcp: Tcp, req: RequestSock): boolean {
 export function requestUnlink(tcp: Tcp, req: RequestSock): void {
   tcp.net.timers.cancel(req);
   req.pending = 0;
-  const queue = req.listener.listen!;
+  requestLeave(req);
+}
+
+/**
+ * `req` is not counted at its listener any more. The last one that leaves a listener which is gone
+ * takes it out of its reuseport group, where it stood for requests to find the others (Linux: they
+ * hold references, and sk_destruct ends with reuseport_detach_sock).
+ */
+export function requestLeave(req: RequestSock): void {
+  const { listener } = req;
+  const queue = listener.listen!;
   queue.reqs--;
   if (req.timeouts === 0) queue.young--;
+  if (queue.reqs === 0 && listener.orphan && listener.state === TCP_CLOSE) {
+    reuseportDetachSock(listener);
+  }
 }
 
 /** Forgets a half-open connection; nothing goes on the wire. */
 export function requestDrop(tcp: Tcp, req: RequestSock): void {
   inetEhashRemove(tcp.hashinfo, req);
   requestUnlink(tcp, req);
+  drainProgress(tcp, req.listener);
 }
 
 /** What is left of a closed connection: TIME-WAIT, or an orphan's FIN-WAIT-2. */
@@ -138,7 +164,8 @@ export function timewaitReplace(
   }
   const replaced = inetEhashInsert(tcp.hashinfo, tw, tcb);
   assert(replaced, 'time-wait: the connection is not in ehash');
-  inetBindTransfer(tcb, tw);
+  // Beside the socket, which has the port until it closes, or for longer if bind() asked for it.
+  inetInheritPort(tcp.hashinfo, tcb, tw);
   tcp.timewaits++;
   tcp.net.timers.arm(tw, tcp.net.nowUs + timeoutUs);
   return tw;
@@ -155,6 +182,7 @@ function timewaitOf(tcp: Tcp, tcb: Tcb, substate: number): TimewaitSock {
   tw.reuse = tcb.reuse;
   tw.reuseport = tcb.reuseport;
   tw.uid = tcb.uid;
+  tw.connectBind = tcb.connectBind;
   tw.rcvNxt = tcb.rcvNxt;
   tw.sndNxt = tcb.sndNxt;
   tw.rcvWnd = Math.max(0, (tcb.rcvWup + tcb.rcvWnd - tcb.rcvNxt) | 0);

@@ -5,6 +5,9 @@
  */
 import type { Ranges } from './ranges.js';
 import {
+  TCPOPT_EXP,
+  TCPOPT_FASTOPEN,
+  TCPOPT_FASTOPEN_MAGIC,
   TCPOPT_MSS,
   TCPOPT_NOP,
   TCPOPT_SACK,
@@ -19,7 +22,8 @@ export const TIMESTAMP_BYTES = 12;
 
 /**
  * Writes the options of a SYN or SYN-ACK at `at`; returns the offset behind them. `wscale` < 0:
- * none.
+ * none. The MSS is always there, and only here (RFC 9293 MUST-14, MUST-65, SHLD-5, MAY-3); each
+ * option fills whole words by no-operations in front of it (MUST-68, MUST-69).
  */
 export function writeSynOptions(
   view: DataView,
@@ -52,6 +56,24 @@ export function writeSynOptions(
     at += 4;
   }
   return at;
+}
+
+/** Writes the Fast Open option behind all others, padded; returns the offset behind it. */
+export function writeFastopen(
+  view: DataView,
+  at: number,
+  cookie: Uint8Array,
+  exp: boolean,
+): number {
+  const bytes = cookie.length + (exp ? 4 : 2);
+  view.setUint8(at, exp ? TCPOPT_EXP : TCPOPT_FASTOPEN);
+  view.setUint8(at + 1, bytes);
+  if (exp) view.setUint16(at + 2, TCPOPT_FASTOPEN_MAGIC);
+  const from = at + bytes - cookie.length;
+  for (let i = 0; i < cookie.length; i++) view.setUint8(from + i, cookie[i]!);
+  const end = at + ((bytes + 3) & ~3);
+  for (let pad = at + bytes; pad < end; pad++) view.setUint8(pad, TCPOPT_NOP);
+  return end;
 }
 
 /** Writes NOP NOP TIMESTAMP; returns the offset behind it. */

@@ -2,8 +2,10 @@
  * Puts the rooms of TCP together: the protocol object with its seams wired, registered with IPv4.
  */
 
+import { isLoopback } from '../net/ipv4-address.js';
 import { IPPROTO_TCP } from '../net/layout.js';
 import type { NetNs } from '../net/netns.js';
+import { IFINDEX_LOOPBACK } from '../net/skb.js';
 import { InetHashinfo } from '../reuseport/hashinfo.js';
 import type { SockCommon } from '../reuseport/sock-common.js';
 import { tcpV4Rcv } from './input/arrives.js';
@@ -38,7 +40,9 @@ export function createTcp(net: NetNs, events: ReadyListener, maxSockets: number)
 function twskUnique(tcp: Tcp, tw: TimewaitSock, sk: SockCommon): boolean {
   const { sysctl, nowUs } = tcp.net;
   if (!tw.tsOk || tw.tsRecentUs === 0) return false;
-  const loopback = tcp.net.isLocal(sk.daddr);
+  // Not all that goes by lo is told apart, here as there.
+  const loopback =
+    tw.boundDevIf === IFINDEX_LOOPBACK || isLoopback(tw.daddr) || isLoopback(tw.rcvSaddr);
   const allowed = sk.num !== 0 || sysctl.tcpTwReuse === 1 || (sysctl.tcpTwReuse === 2 && loopback);
   if (!allowed || nowUs - tw.tsRecentUs <= sysctl.tcpTwReuseDelay * 1000) return false;
   const tcb = sk as Tcb;

@@ -62,6 +62,14 @@ export class Ranges {
     return -1;
   }
 
+  /** Index of the first range that has something in common with [left, right), or -1. */
+  firstOverlap(left: number, right: number): number {
+    for (let i = 0; i < this.count && before(this.left(i), right); i++) {
+      if (after(this.right(i), left)) return i;
+    }
+    return -1;
+  }
+
   /** Forgets everything before `seq`. */
   trimBefore(seq: number): void {
     let gone = 0;

@@ -1,19 +1,23 @@
 /**
- * Round-trip time and RTO (RFC 6298 with Linux's variance floor, tcp_input.c: tcp_rtt_estimator,
- * __tcp_set_rto). srtt gain 1/8, deviation gain 1/4 (1/32 while the RTT shrinks), rttvar follows
- * the largest deviation of each RTT and never falls below 200 ms, so that RTO = srtt + rttvar ≥
- * 200 ms.
+ * Round-trip time and RTO (RFC 9293 MUST-18: RFC 6298 2 with Linux's variance floor, tcp_input.c:
+ * tcp_rtt_estimator, __tcp_set_rto). srtt gain 1/8, deviation gain 1/4 (1/32 while the RTT
+ * shrinks), rttvar follows the largest deviation of each RTT and never falls below 200 ms
+ * (net.ipv4.tcp_rto_min_us), so that RTO = srtt + rttvar ≥ 200 ms.
  */
 import { after } from './seq.js';
-import { RTO_MAX_US, RTO_MIN_US, type Tcb } from './tcb.js';
+import type { Tcb } from './tcb.js';
+
+/** Least wait between two window probes (TCP_TIMEOUT_MIN: two ticks of a kernel with HZ=250). */
+const PROBE_LEAST_US = 8000;
 
 /** Takes one sample, µs (≥ 1). */
 export function rttSample(tcb: Tcb, rttUs: number): void {
+  const { tcpRtoMinUs } = tcb.tcp.net.sysctl;
   const sample = Math.max(1, rttUs);
   if (tcb.srttUs === 0) {
     tcb.srttUs = sample;
     tcb.mdevUs = 2 * sample;
-    tcb.mdevMaxUs = Math.max(tcb.mdevUs, RTO_MIN_US);
+    tcb.mdevMaxUs = Math.max(tcb.mdevUs, tcpRtoMinUs);
     tcb.rttvarUs = tcb.mdevMaxUs;
     tcb.rttvarSeq = tcb.sndNxt;
   } else {
@@ -30,7 +34,7 @@ export function rttSample(tcb: Tcb, rttUs: number): void {
     if (after(tcb.sndUna, tcb.rttvarSeq)) {
       if (tcb.mdevMaxUs < tcb.rttvarUs) tcb.rttvarUs -= (tcb.rttvarUs - tcb.mdevMaxUs) / 4;
       tcb.rttvarSeq = tcb.sndNxt;
-      tcb.mdevMaxUs = RTO_MIN_US;
+      tcb.mdevMaxUs = tcpRtoMinUs;
     }
   }
   setRto(tcb);
@@ -38,5 +42,23 @@ export function rttSample(tcb: Tcb, rttUs: number): void {
 
 /** RTO from the estimator, without back-off; there has been a sample. */
 export function setRto(tcb: Tcb): void {
-  tcb.rtoUs = Math.min(Math.floor(tcb.srttUs + tcb.rttvarUs), RTO_MAX_US);
+  tcb.rtoUs = Math.min(Math.floor(tcb.srttUs + tcb.rttvarUs), rtoMaxUs(tcb));
+}
+
+/** Largest RTO, µs: net.ipv4.tcp_rto_max_ms. */
+export function rtoMaxUs(tcb: Tcb): number {
+  return tcb.tcp.net.sysctl.tcpRtoMaxMs * 1000;
+}
+
+/** When the next window probe is due, µs from now (Linux: tcp_probe0_when). */
+export function probe0WhenUs(tcb: Tcb): number {
+  const { sysctl, nowUs } = tcb.tcp.net;
+  const whenUs = Math.min(
+    Math.max(tcb.rtoUs, sysctl.tcpRtoMinUs) * 2 ** tcb.backoff,
+    rtoMaxUs(tcb),
+  );
+  if (tcb.userTimeoutMs === 0 || tcb.probesStampUs === 0) return whenUs;
+  // RFC 5482: not later than the user would give up (Linux: tcp_clamp_probe0_to_user_timeout).
+  const leftUs = tcb.probesStampUs + tcb.userTimeoutMs * 1000 - nowUs;
+  return Math.min(whenUs, Math.max(leftUs, PROBE_LEAST_US));
 }

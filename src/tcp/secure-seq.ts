@@ -10,7 +10,10 @@ export function siphashKeys(random: Random): Int32Array {
   return Int32Array.of(random.u32(), random.u32(), random.u32(), random.u32());
 }
 
-/** ISN of a connection: unrelated between 4-tuples, +1 per 64 ns for the same one. */
+/**
+ * ISN of a connection: unrelated between 4-tuples, +1 per 64 ns for the same one (RFC 9293 MUST-8,
+ * MUST-9, SHLD-1).
+ */
 export function secureTcpSeq(
   keys: Int32Array,
   saddr: number,

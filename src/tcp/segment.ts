@@ -17,7 +17,7 @@ export const CWR = 0x80;
 
 export const TCP_HEADER_BYTES = 20;
 
-/** Option kinds (RFC 9293 3.2, RFC 7323, RFC 2018). */
+/** Option kinds (RFC 9293 3.2, RFC 7323 2.2, 3.2, RFC 2018 2). */
 export const TCPOPT_EOL = 0;
 export const TCPOPT_NOP = 1;
 export const TCPOPT_MSS = 2;
@@ -25,6 +25,12 @@ export const TCPOPT_WINDOW = 3;
 export const TCPOPT_SACK_PERM = 4;
 export const TCPOPT_SACK = 5;
 export const TCPOPT_TIMESTAMP = 8;
+/** RFC 7413 2.1, and its experimental form (RFC 6994). */
+export const TCPOPT_FASTOPEN = 34;
+export const TCPOPT_EXP = 254;
+export const TCPOPT_FASTOPEN_MAGIC = 0xf989;
+const COOKIE_LEAST_BYTES = 4;
+const COOKIE_MOST_BYTES = 16;
 
 const SOURCE = offsetOf(tcphdr, 'source');
 const DEST = offsetOf(tcphdr, 'dest');
@@ -52,6 +58,8 @@ export class Segment {
   wnd = 0;
   up = 0;
   flags = 0;
+  /** The four reserved bits of the header. */
+  reserved = 0;
   /** Payload: arena offset and bytes. `endSeq` = seq + payload + SYN + FIN. */
   data = 0;
   length = 0;
@@ -59,6 +67,10 @@ export class Segment {
   /** Payload bytes of each merged segment (GRO), 0 = it was one segment. */
   gsoSize = 0;
   tos = 0;
+  /** Queue that it came in by. */
+  cpu = 0;
+  /** The device that the socket it is for is bound to; 0 = none, or there is no socket. */
+  boundDevIf = 0;
 
   hasTimestamp = false;
   tsval = 0;
@@ -67,6 +79,13 @@ export class Segment {
   mss = 0;
   wscale = -1;
   sackPermitted = false;
+  /**
+   * Fast Open option of a SYN: bytes of the cookie (0 = one is asked for) or -1, arena offset of
+   * the cookie, and whether it is the experimental option.
+   */
+  foLength = -1;
+  foAt = 0;
+  foExp = false;
   /** SACK blocks: [left, right) pairs. */
   sackCount = 0;
   readonly sacks: Int32Array = new Int32Array(MAX_SACK_BLOCKS * 2);
@@ -77,16 +96,21 @@ export class Segment {
     const at = skb.transport;
     const available = skb.end - at;
     if (available < TCP_HEADER_BYTES) return false;
-    const headerBytes = (view.getUint8(at + DATA_OFFSET) >>> 4) * 4;
+    const words = view.getUint8(at + DATA_OFFSET);
+    const headerBytes = (words >>> 4) * 4;
     if (headerBytes < TCP_HEADER_BYTES || headerBytes > available) return false;
     this.saddr = skb.saddr;
     this.daddr = skb.daddr;
     this.tos = skb.tos;
+    this.cpu = skb.cpu;
+    this.boundDevIf = 0;
     this.sport = view.getUint16(at + SOURCE);
     this.dport = view.getUint16(at + DEST);
     this.seq = view.getInt32(at + SEQ);
     this.ack = view.getInt32(at + ACK_SEQ);
     this.flags = view.getUint8(at + FLAGS);
+    this.reserved = words & 15;
+    // Unsigned (RFC 9293 MUST-1).
     this.wnd = view.getUint16(at + WINDOW);
     this.up = view.getUint16(at + URGENT);
     this.data = at + headerBytes;
@@ -98,10 +122,12 @@ export class Segment {
     this.wscale = -1;
     this.sackPermitted = false;
     this.sackCount = 0;
+    this.foLength = -1;
     if (headerBytes > TCP_HEADER_BYTES) this.parseOptions(view, at + TCP_HEADER_BYTES, this.data);
     return true;
   }
 
+  /** Of any segment, aligned or not (RFC 9293 MUST-4, MUST-5, MUST-7, MUST-64). */
   private parseOptions(view: DataView, at: number, end: number): void {
     if (end - at === 12 && view.getInt32(at) === ALIGNED_TIMESTAMP) {
       this.hasTimestamp = true;
@@ -124,7 +150,7 @@ export class Segment {
     }
   }
 
-  /** One option; a known kind of a wrong size is ignored, as is everything unknown. */
+  /** One option; a known kind of a wrong size is ignored, as is all that is unknown (MUST-6). */
   private readOption(view: DataView, kind: number, at: number, size: number): void {
     const syn = (this.flags & SYN) !== 0;
     switch (kind) {
@@ -147,7 +173,24 @@ export class Segment {
       case TCPOPT_SACK:
         if ((size - 2) % 8 === 0 && size > 2) this.readSacks(view, at + 2, (size - 2) >>> 3);
         break;
+      case TCPOPT_FASTOPEN:
+        if (syn) this.readCookie(at + 2, size - 2, false);
+        break;
+      case TCPOPT_EXP:
+        if (syn && size >= 4 && view.getUint16(at + 2) === TCPOPT_FASTOPEN_MAGIC) {
+          this.readCookie(at + 4, size - 4, true);
+        }
+        break;
     }
+  }
+
+  /** A cookie of an odd length makes no option, one of a wrong length an empty-handed one. */
+  private readCookie(at: number, length: number, exp: boolean): void {
+    if ((length & 1) !== 0) return;
+    const fits = length >= COOKIE_LEAST_BYTES && length <= COOKIE_MOST_BYTES;
+    this.foLength = fits || length === 0 ? length : -1;
+    this.foAt = at;
+    this.foExp = exp;
   }
 
   private readSacks(view: DataView, at: number, count: number): void {

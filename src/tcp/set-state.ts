@@ -7,13 +7,14 @@
 import { assert } from '../net/assert.js';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../net/epoll-bits.js';
 import { Mib } from '../net/mib.js';
-import { BLOCK_MEMBERS, BLOCK_SLOT } from '../net/sockmem.js';
 import { inetPutPort } from '../reuseport/bhash.js';
 import { inetEhashRemove } from '../reuseport/ehash.js';
-import { reuseportDetachSock } from '../reuseport/group.js';
+import { reuseportDetachSock, reuseportStopListenSock } from '../reuseport/group.js';
 import { inetUnhashListen } from '../reuseport/hash-listen.js';
-import { publishError, publishState } from './publish.js';
+import { fastopenQueueRemove } from './fastopen-queue.js';
+import { publishError, publishNoGroup, publishState } from './publish.js';
 import { releaseRings } from './ring-memory.js';
+import { rtxPurge } from './rtx-queue.js';
 import { PENDING_OUTPUT } from './sock.js';
 import {
   inStates,
@@ -29,8 +30,9 @@ import {
   TCP_SYN_SENT,
   TRANSITIONS,
 } from './state.js';
-import { RCV_SHUTDOWN, SEND_SHUTDOWN, SS_CONNECTED, type Tcb } from './tcb.js';
+import { RCV_SHUTDOWN, SEND_SHUTDOWN, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
+import { TIME_NONE } from './timer-arm.js';
 
 /** RFC 4022 tcpCurrEstab: ESTABLISHED or CLOSE-WAIT. */
 const CURR_ESTAB = states(TCP_ESTABLISHED, TCP_CLOSE_WAIT);
@@ -50,7 +52,7 @@ export function setState(tcp: Tcp, tcb: Tcb, to: number, events = 0): void {
     if (wasUp) tcp.net.count(Mib.TcpEstabResets);
     unhash(tcp, tcb, from);
   }
-  if (to === TCP_ESTABLISHED) tcb.socketState = SS_CONNECTED;
+  if (to === TCP_ESTABLISHED) tcb.synAcked = true;
   tcb.state = to;
   tcp.net.trace?.state?.(tcb.fd, from, to);
   publishState(tcp, tcb, events);
@@ -60,9 +62,10 @@ export function setState(tcp: Tcp, tcb: Tcb, to: number, events = 0): void {
 function unhash(tcp: Tcp, tcb: Tcb, from: number): void {
   if (from === TCP_LISTEN) {
     if (tcb.reuseportCb !== null) tcp.changedGroups.add(tcb.reuseportCb);
-    inetUnhashListen(tcp.hashinfo, tcb);
-    tcp.ctl[tcb.at + BLOCK_SLOT] = -1;
-    tcp.ctl[tcb.at + BLOCK_MEMBERS] = 0;
+    // One that drains has left the lookup already, and waits in the closed section of its group.
+    if (tcb.listen!.draining) reuseportStopListenSock(tcp.hashinfo, tcb);
+    else inetUnhashListen(tcp.hashinfo, tcb);
+    publishNoGroup(tcp, tcb);
   } else if (tcb.ehashSlot >= 0) inetEhashRemove(tcp.hashinfo, tcb);
   if (tcb.bindBucket !== null && !tcb.bindPortLock) inetPutPort(tcp.hashinfo, tcb);
 }
@@ -72,7 +75,7 @@ function unhash(tcp: Tcp, tcb: Tcb, from: number): void {
  * after a close() that did not wait for the other side.
  */
 export function synOutstanding(tcb: Tcb): boolean {
-  return tcb.socketState !== SS_CONNECTED && tcb.sndUna === tcb.iss;
+  return !tcb.synAcked && tcb.sndUna === tcb.iss;
 }
 
 /**
@@ -98,7 +101,11 @@ export function closeSending(tcp: Tcp, tcb: Tcb): void {
  */
 export function tcpDone(tcp: Tcp, tcb: Tcb): void {
   tcp.net.timers.cancel(tcb);
+  if (tcb.fastopenQueue !== null) fastopenQueueRemove(tcp, tcb, false);
   tcb.retransUs = tcb.delackUs = tcb.keepUs = Infinity;
+  tcb.xmitTimer = TIME_NONE;
+  if (tcb.sender !== null) rtxPurge(tcp.rtx, tcb.sender);
+  tcb.sender = null;
   tcb.pending = 0;
   tcb.shutdown = RCV_SHUTDOWN | SEND_SHUTDOWN;
   setState(tcp, tcb, TCP_CLOSE, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
@@ -114,12 +121,17 @@ export function tcpFail(tcp: Tcp, tcb: Tcb, errno: number): void {
   tcpDone(tcp, tcb);
 }
 
-/** Gives everything back: port, rings, descriptor. The connection is closed and nobody holds it. */
+/**
+ * Gives everything back: port, rings, descriptor. The connection is closed and nobody holds it. A
+ * listener whose requests may still migrate stays in its group until the last of them has gone
+ * (minisocks.ts: requestLeave).
+ */
 export function destroy(tcp: Tcp, tcb: Tcb): void {
   assert(tcb.state === TCP_CLOSE && tcb.orphan, 'destroyed while open');
   tcp.net.timers.cancel(tcb);
   tcb.pending = 0;
-  if (tcb.reuseportCb !== null) reuseportDetachSock(tcb);
+  if (tcb.listen === null || tcb.listen.reqs === 0) reuseportDetachSock(tcb);
+  if (tcb.parent !== null) tcb.parent.children--;
   inetPutPort(tcp.hashinfo, tcb);
   tcp.orphans--;
   tcp.socks[tcb.fd] = null;

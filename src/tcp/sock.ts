@@ -15,8 +15,10 @@ export const PENDING_SYNACK = 0x8;
 export const PENDING_PROBE = 0x10;
 /** The application has read on: a window update may be due. */
 export const PENDING_WINDOW = 0x40;
-/** The head of the send queue must go out again whatever cwnd says (RTO). */
+/** The head of what is under way must go out again whatever cwnd says (RTO). */
 export const PENDING_HEAD = 0x20;
+/** A tail loss probe is due. */
+export const PENDING_TLP = 0x80;
 
 export abstract class TcpSock extends SockCommon implements TimerEntry {
   readonly tcp: Tcp;

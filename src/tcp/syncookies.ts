@@ -15,10 +15,11 @@ const COOKIE_MASK = 0xffffff;
 const MINUTE_US = 60_000_000;
 /** A cookie is good for this and the next minute of the counter. */
 const MAX_MINUTES = 2;
-/** Low bits of the timestamp: window shift (15 = none) and SACK. */
+/** Low bits of the timestamp: window shift (15 = none), SACK and ECN. */
 const TS_BITS = 0x3f;
 const TS_NO_WSCALE = 0xf;
 const TS_SACK = 0x10;
+const TS_ECN = 0x20;
 
 /** Two independent keys, made when the first cookie is. */
 export class CookieKeys {
@@ -36,6 +37,7 @@ export interface CookieOptions {
   /** -1 = none. */
   wscale: number;
   sack: boolean;
+  ecn: boolean;
 }
 
 function hash(keys: Int32Array, seg: Segment, count: number): number {
@@ -66,7 +68,7 @@ export function cookieMss(keys: CookieKeys, seg: Segment, nowUs: number): number
 /** A timestamp not after `nowMs` whose low bits are the options (Linux: cookie_init_timestamp). */
 export function cookieTimestamp(nowMs: number, options: CookieOptions): number {
   const wscale = options.wscale < 0 ? TS_NO_WSCALE : options.wscale;
-  const bits = wscale | (options.sack ? TS_SACK : 0);
+  const bits = wscale | (options.sack ? TS_SACK : 0) | (options.ecn ? TS_ECN : 0);
   const stamp = (nowMs & ~TS_BITS) | bits;
   return ((stamp - nowMs) | 0) > 0 ? stamp - (TS_BITS + 1) : stamp;
 }
@@ -74,5 +76,9 @@ export function cookieTimestamp(nowMs: number, options: CookieOptions): number {
 /** The options in an echoed timestamp, its offset taken off (Linux: cookie_timestamp_decode). */
 export function cookieOptions(stamp: number): CookieOptions {
   const wscale = stamp & TS_NO_WSCALE;
-  return { wscale: wscale === TS_NO_WSCALE ? -1 : wscale, sack: (stamp & TS_SACK) !== 0 };
+  return {
+    wscale: wscale === TS_NO_WSCALE ? -1 : wscale,
+    sack: (stamp & TS_SACK) !== 0,
+    ecn: (stamp & TS_ECN) !== 0,
+  };
 }

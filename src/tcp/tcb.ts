@@ -4,30 +4,39 @@
  * rings of the shared memory (net/ring.ts); the block words that applications see are written by
  * publish.ts. No behaviour here.
  */
-import { BLOCK_RCV, BLOCK_SND } from '../net/sockmem.js';
+import { BLOCK_RCV, BLOCK_SND, BLOCK_SOFT_ERROR } from '../net/sockmem.js';
 import { SK_FULL } from '../reuseport/sock-common.js';
+import { CA_OPEN, INFINITE_SSTHRESH } from './ca-state.js';
 import type { Congestion } from './cong/congestion.js';
 import { RENO } from './cong/reno.js';
+import { Counts } from './counts.js';
+import type { ActiveFastopen } from './fastopen-path.js';
 import type { ListenState } from './listen-state.js';
 import type { Ranges } from './ranges.js';
+import type { Sender } from './sender.js';
 import { TcpSock } from './sock.js';
 import type { Tcp } from './tcp.js';
+import { TIME_PROBE0 } from './timer-arm.js';
 
 /** Bits of Tcb.shutdown (Linux: sk_shutdown). */
 export const RCV_SHUTDOWN = 1;
 export const SEND_SHUTDOWN = 2;
 
-/** Tcb.socketState, what connect() and listen() look at (Linux: enum socket_state). */
+/**
+ * Tcb.socketState, what connect() and listen() look at (Linux: enum socket_state). A connection
+ * that was opened without waiting is CONNECTING until connect() or shutdown() is called again.
+ */
 export const SS_UNCONNECTED = 1;
 export const SS_CONNECTING = 2;
 export const SS_CONNECTED = 3;
+export const SS_DISCONNECTING = 4;
 
-/** Loss recovery states with Linux's numbers (tcpi_ca_state). */
-export const CA_OPEN = 0;
-export const CA_DISORDER = 1;
-export const CA_CWR = 2;
-export const CA_RECOVERY = 3;
-export const CA_LOSS = 4;
+/** RFC 9293 MUST-15. */
+/** Values of Tcb.pmtudisc (Linux: IP_PMTUDISC_*). */
+export const PMTUDISC_DONT = 0;
+export const PMTUDISC_WANT = 1;
+export const PMTUDISC_DO = 2;
+export const PMTUDISC_PROBE = 3;
 
 export const DEFAULT_MSS = 536;
 /** RFC 6298 2.1, 2.4, 2.5 with Linux's floor. */
@@ -80,11 +89,28 @@ export class Tcb extends TcpSock {
   rcvSpace = 65_536;
   rcvBufLocked = false;
   /**
-   * Receiver-side estimate: start of the measuring interval and bytes consumed before it
-   * (auto-tuning).
+   * No window above either is offered: what the space allows, and what the segments that have come
+   * so far make believable (Linux: window_clamp, rcv_ssthresh).
+   */
+  windowClamp = 0x7fffffff;
+  rcvSsthresh = 0x7fffffff;
+  /** TCP_WINDOW_CLAMP, 0 = none. */
+  userClamp = 0;
+  /**
+   * Auto-tuning: start of the measuring interval, where the reader was then, and the most that it
+   * has read in one (Linux: rcvq_space).
    */
   rcvSpaceUs = 0;
   rcvSpaceSeq = 0;
+  rcvqSpace = 0;
+  /**
+   * The receiver's round-trip time, 0 = not known, and what it is measured with: the window of text
+   * that began at a time ends there; the last timestamp echo seen.
+   */
+  rcvRttUs = 0;
+  rcvRttStampUs = 0;
+  rcvRttSeq = 0;
+  rcvRttEcho = 0;
   /** Out-of-order data in the ring past RCV.NXT, and the sequence number that arrived last. */
   ofo: Ranges | null = null;
   ofoNewest = 0;
@@ -102,29 +128,33 @@ export class Tcb extends TcpSock {
   tsOffset = 0;
   tsRecent = 0;
   tsRecentUs = 0;
+  /** ECN_* (ecn.ts); text below the second has left once and is not marked again. */
+  ecnFlags = 0;
+  ectNxt = 0;
+
+  // Fast Open (fastopen.ts, fastopen-client.ts).
+  /** Of a listener: most children that wait for their third ACK. */
+  fastopenMax = 0;
+  fastopenNoCookie = false;
+  /** connect() leaves the SYN to the first write. */
+  fastopenConnect = false;
+  /** Of a child that waits for its third ACK: where it is counted. */
+  fastopenQueue: ListenState | null = null;
+  /** Of a connection that was opened that way from here. */
+  tfo: ActiveFastopen | null = null;
+  /** Option of the next SYN or SYN-ACK, null = none; empty = asks for a cookie. */
+  fastopenCookie: Uint8Array | null = null;
+  fastopenExp = false;
+  /** Text came, or went and was acknowledged, with a SYN. */
+  synDataAcked = false;
 
   // Loss recovery and congestion control.
   caState: number = CA_OPEN;
-  /** What the peer holds past SND.UNA. */
-  sacked: Ranges | null = null;
-  dupAcks = 0;
-  /** Recovery ends when SND.UNA reaches it. */
-  recoveryPoint = 0;
-  /**
-   * Everything unsacked below it counts as lost; what of it lies below rtxNxt has been sent again.
-   */
-  lossPoint = 0;
-  rtxNxt = 0;
+  /** What is known of the sending side since the first transmission of text (sender.ts). */
+  sender: Sender | null = null;
+  /** Segments. */
   cwnd = 0;
-  ssthresh: number = Infinity;
-  /**
-   * In the current window of data cwnd was the limit, or the most in flight was (slow start may
-   * count that too).
-   */
-  cwndLimited = false;
-  maxInFlight = 0;
-  /** The window of data for which these two hold ends here. */
-  cwndUsageSeq = 0;
+  ssthresh: number = INFINITE_SSTHRESH;
   congestion: Congestion = RENO;
   congestionState: object | null = null;
 
@@ -135,18 +165,14 @@ export class Tcb extends TcpSock {
   rttvarUs = 0;
   rttvarSeq = 0;
   rtoUs: number = RTO_INITIAL_US;
-  /**
-   * The one segment that is being timed: its end, and when it left; rttTimed = a measurement is
-   * running.
-   */
-  rttSeq = 0;
+  /** When our SYN (or its SYN-ACK) left, which is timed while rttTimed. */
   rttSentUs = 0;
   rttTimed = false;
 
   // Timers (µs; Infinity = off). The earliest is in net.timers.
-  /** Retransmission, or window probe while `probing`. */
+  /** The sender's: xmitTimer (TIME_*, timer-arm.ts) says what for. */
   retransUs: number = Infinity;
-  probing = false;
+  xmitTimer = 0;
   delackUs: number = Infinity;
   /** Keep-alive, or the limit of FIN-WAIT-2 for an orphan. */
   keepUs: number = Infinity;
@@ -154,6 +180,8 @@ export class Tcb extends TcpSock {
   backoff = 0;
   /** Window and keep-alive probes since the peer was last heard of. */
   probesOut = 0;
+  /** When the first probe of the window that is closed now left, 0 = none has. */
+  probesStampUs = 0;
   /** When the first of the current series of retransmissions left. */
   retransStampUs = 0;
   totalRetrans = 0;
@@ -176,12 +204,25 @@ export class Tcb extends TcpSock {
   shutdown = 0;
   /** SS_*: differs from `state` once the connection is over. */
   socketState: number = SS_UNCONNECTED;
+  /** Our SYN has been acknowledged. */
+  synAcked = false;
+  /** The peer's FIN has been taken: the end of the stream, whatever comes after (SOCK_DONE). */
+  finReceived = false;
   /** No application holds it any more. */
   orphan = false;
   error = 0;
-  softError = 0;
   nodelay = false;
   cork = false;
+  /** The last write had MSG_MORE, and nothing has come since that would send what is held back. */
+  more = false;
+  /** The last write had MSG_MORE: no PSH at its end (Linux: tcp_push). */
+  unpushed = false;
+  /** What is queued goes whatever Nagle and the cork say (Linux: TCP_NAGLE_PUSH). */
+  pushNow = false;
+  /** Urgent data before SND.UP has not been acknowledged (RFC 9293 3.8.5). */
+  urgent = false;
+  sndUp = 0;
+  /** RFC 9293 MUST-25: off. */
   keepalive = false;
   lingerOn = false;
   lingerSeconds = 0;
@@ -190,18 +231,42 @@ export class Tcb extends TcpSock {
   keepIntvlUs = 0;
   keepCount = 0;
   synRetries = 0;
+  /** TCP_LINGER2, seconds: 0 = as tcp_fin_timeout says, -1 = not at all. */
+  linger2 = 0;
+  /** RFC 5482, ms; 0 = the limits of the sysctls hold. */
+  userTimeoutMs = 0;
+  /** TCP_NOTSENT_LOWAT as it was set, int32; 0 = as the sysctl says. */
+  notsentLowat = 0;
+  rcvLowat = 1;
   sndBufLocked = false;
+  debug = false;
+  broadcast = false;
+  priority = 0;
+  /** SO_MARK. */
+  packetMark = 0;
+  /** SO_COOKIE, 0 = nobody has asked. */
+  cookie = 0;
+  /** IP_MTU_DISCOVER. */
+  pmtudisc: number = PMTUDISC_WANT;
   tos = 0;
   ttl = 64;
   ipId = 0;
+  /** Segment size that the peer takes, from its SYN (Linux: rx_opt.mss_clamp). */
+  mssClamp: number = DEFAULT_MSS;
   /** Path MTU learnt from ICMP, 0 = the device's. */
   pmtu = 0;
   /** ICMP claimed less than Linux believes: packets of the least size go without DF. */
   pmtuLocked = false;
-  /** Listener only. */
+  /** TCP_DEFER_ACCEPT as SYN-ACK time-outs: that long a third ACK without text is not enough. */
+  deferAccept = 0;
+  /** IP_BIND_ADDRESS_NO_PORT: bind() to port 0 leaves the choice to connect(). */
+  bindAddressNoPort = false;
+  /** Listener only; kept when it stops, for requests of that time. */
   listen: ListenState | null = null;
-  /** fd of the listener this one came from, 0 = none. */
+  /** The listener this one came from or was moved to: its fd, 0 = none, and where it is counted. */
   listenerFd = 0;
+  parent: ListenState | null = null;
+  readonly counts: Counts = new Counts();
 
   constructor(tcp: Tcp, fd: number) {
     super(tcp, SK_FULL);
@@ -212,6 +277,20 @@ export class Tcb extends TcpSock {
     this.ipId = tcp.net.random.u32() & 0xffff;
     this.rcvSpace = tcp.net.sysctl.tcpRmemDefault >> 1;
     this.ttl = tcp.net.sysctl.ipDefaultTtl;
+  }
+
+  /** The window of the peer is being probed. */
+  get probing(): boolean {
+    return this.xmitTimer === TIME_PROBE0;
+  }
+
+  /** What ICMP has said that does not end the connection; in the block, for SO_ERROR. */
+  get softError(): number {
+    return this.tcp.ctl[this.at + BLOCK_SOFT_ERROR]!;
+  }
+
+  set softError(errno: number) {
+    this.tcp.ctl[this.at + BLOCK_SOFT_ERROR] = errno;
   }
 
   override onTimer(nowUs: number): void {

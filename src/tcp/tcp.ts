@@ -8,7 +8,11 @@ import type { NetNs } from '../net/netns.js';
 import type { SocketMemory } from '../net/sockmem.js';
 import type { ReuseportGroup } from '../reuseport/group.js';
 import type { InetHashinfo } from '../reuseport/hashinfo.js';
+import type { Selector } from '../reuseport/selector-request.js';
+import { AckEvent } from './ack-event.js';
+import type { FastopenCache } from './fastopen-path.js';
 import type { RequestSock, TimewaitSock } from './minisocks.js';
+import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
 import type { TcpSock } from './sock.js';
@@ -41,9 +45,18 @@ export class Tcp {
   readonly events: ReadyListener;
   /** Sockets by descriptor. */
   readonly socks: (Tcb | null)[] = [];
+  /** What was sent and is not acknowledged, of all connections. */
+  readonly rtx: RtxTable = new RtxTable();
+  /** What the ACK that is being looked at says. */
+  readonly ackEvent: AckEvent = new AckEvent();
   /** The one segment that is being looked at. */
   readonly seg: Segment = new Segment();
   wiring!: TcpWiring;
+  /**
+   * Reads a user's selector: the function that the module at an absolute path gives. Throws with
+   * the reason; its `code` is ENOENT when there is no such file. Null = there are no files here.
+   */
+  loadSelector: ((path: string) => Selector) | null = null;
 
   /** Sockets marked for output, oldest mark first. */
   private dirtyHead: TcpSock | null = null;
@@ -59,6 +72,10 @@ export class Tcp {
   readonly changedGroups: Set<ReuseportGroup> = new Set();
   /** Made with the first SYN cookie. */
   cookieKeys: CookieKeys | null = null;
+  /** Made with the first Fast Open of a client. */
+  fastopenCache: FastopenCache | null = null;
+  /** SO_COOKIE of the last socket that was asked for it. */
+  cookies = 0;
   orphans = 0;
   timewaits = 0;
   /** Challenge ACKs that may still be sent in that second (net.nowUs / 10^6). */

@@ -7,7 +7,10 @@ import { ETIMEDOUT } from '../net/errno.js';
 import { Mib } from '../net/mib.js';
 import { ringUsed } from '../net/ring.js';
 import { ATO_MIN_US } from './ack-policy.js';
+import { CA_DISORDER, CA_LOSS, CA_RECOVERY } from './ca-state.js';
+import { fastopenDetectBlackhole } from './fastopen-path.js';
 import { enterFinWait2Minisock } from './input/time-wait.js';
+import { migrationTarget, requestMigrate } from './migrate.js';
 import {
   type RequestSock,
   requestDrop,
@@ -15,13 +18,33 @@ import {
   type TimewaitSock,
   timewaitKill,
 } from './minisocks.js';
-import { enterLoss } from './recovery.js';
-import { synOutstanding, tcpFail } from './set-state.js';
-import { PENDING_ACK, PENDING_PROBE, PENDING_SYN, PENDING_SYNACK } from './sock.js';
+import { cwndReduction } from './prr.js';
+import { rackReoTimeout } from './rack.js';
+import { enterLoss, enterRecovery } from './recovery.js';
+import { probe0WhenUs, rtoMaxUs } from './rtt.js';
+import { REXMIT_LOST, type Sender } from './sender.js';
+import { synOutstanding, tcpDone, tcpFail } from './set-state.js';
+import {
+  PENDING_ACK,
+  PENDING_HEAD,
+  PENDING_OUTPUT,
+  PENDING_PROBE,
+  PENDING_SYN,
+  PENDING_SYNACK,
+  PENDING_TLP,
+} from './sock.js';
 import { inStates, SYNCHRONIZED, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT } from './state.js';
-import { RTO_MAX_US, RTO_MIN_US, type Tcb } from './tcb.js';
+import { RTO_INITIAL_US, RTO_MAX_US, RTO_MIN_US, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
-import { armTimer } from './timer-arm.js';
+import {
+  armTimer,
+  armXmitTimer,
+  rearmRto,
+  TIME_LOSS_PROBE,
+  TIME_PROBE0,
+  TIME_REO_TIMEOUT,
+  TIME_RETRANS,
+} from './timer-arm.js';
 
 /** Retries of an orphan whose peer answers, when tcp_orphan_retries is 0. */
 const ORPHAN_RETRIES = 8;
@@ -29,12 +52,43 @@ const ORPHAN_RETRIES = 8;
 export function tcbTimer(tcb: Tcb, nowUs: number): void {
   const { tcp } = tcb;
   if (tcb.delackUs <= nowUs) delackTimer(tcp, tcb);
-  if (tcb.retransUs <= nowUs) {
-    if (tcb.probing) probeTimer(tcp, tcb);
-    else retransmitTimer(tcp, tcb);
-  }
+  if (tcb.retransUs <= nowUs) xmitTimer(tcp, tcb);
   if (tcb.keepUs <= nowUs) keepaliveTimer(tcp, tcb, nowUs);
   armTimer(tcp, tcb);
+}
+
+/** The sender's timer, for whatever it was set (Linux: tcp_write_timer_handler). */
+function xmitTimer(tcp: Tcp, tcb: Tcb): void {
+  const event = tcb.xmitTimer;
+  tcb.retransUs = Infinity;
+  switch (event) {
+    case TIME_PROBE0:
+      probeTimer(tcp, tcb);
+      break;
+    case TIME_LOSS_PROBE:
+      tcp.mark(tcb, PENDING_TLP);
+      break;
+    case TIME_REO_TIMEOUT:
+      reoTimer(tcp, tcb);
+      break;
+    default:
+      retransmitTimer(tcp, tcb);
+  }
+}
+
+/** What RACK has waited for has not come: it is lost (Linux: tcp_rack_reo_timeout). */
+function reoTimer(tcp: Tcp, tcb: Tcb): void {
+  const s = tcb.sender!;
+  const lost = s.lost;
+  if (rackReoTimeout(tcb, s)) {
+    if (tcb.caState !== CA_RECOVERY) {
+      enterRecovery(tcb, s, false);
+      cwndReduction(tcb, s, 1, (s.lost - lost) | 0, 0);
+    }
+    s.rexmit = REXMIT_LOST;
+    tcp.mark(tcb, PENDING_OUTPUT);
+  }
+  rearmRto(tcb, s);
 }
 
 /** Linux tcp_delack_timer_handler. */
@@ -57,38 +111,101 @@ export function modelTimeoutUs(retries: number, baseUs: number): number {
   return (2 ** (doublings + 1) - 1) * baseUs + (retries - doublings) * RTO_MAX_US;
 }
 
-/** RFC 6298 5.4-5.6. */
+/** RFC 6298 5.4-5.6, RFC 9293 MUST-19: the wait doubles. */
 function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
-  tcb.retransUs = Infinity;
   if (synOutstanding(tcb)) {
     handshakeTimer(tcp, tcb);
     return;
   }
-  if (tcb.sndUna === tcb.sndNxt) return;
-  if (tcb.retransmits === 0) tcb.retransStampUs = tcp.net.nowUs - tcb.rtoUs;
-  if (givesUp(tcp, tcb)) {
+  const s = tcb.sender;
+  if (s === null || s.packetsOut === 0) return;
+  if (tcb.retransmits === 0) tcb.retransStampUs = tcp.net.nowUs;
+  // A window that was taken back is only probed by it.
+  if (tcb.sndWnd !== 0 || tcb.orphan) tcp.net.count(Mib.TCPTimeouts);
+  const tired = givesUp(tcp, tcb);
+  fastopenDetectBlackhole(tcp, tcb, tired);
+  if (tcb.orphan && outOfResources(tcp, tcb, tcb.rtoUs < RTO_MAX_US || !tired)) return;
+  if (tired) {
     abandon(tcp, tcb);
     return;
   }
-  tcp.net.count(Mib.TCPTimeouts);
-  enterLoss(tcp, tcb);
+  if (tcb.retransmits === 0) countFailure(tcb, s);
+  enterLoss(tcb, s);
   tcb.retransmits++;
   tcb.backoff++;
-  tcb.rtoUs = Math.min(tcb.rtoUs * 2, RTO_MAX_US);
-  tcb.retransUs = tcp.net.nowUs + tcb.rtoUs;
+  tcb.counts.timeouts++;
+  tcb.rtoUs = Math.min(tcb.rtoUs * 2, rtoMaxUs(tcb));
+  armXmitTimer(tcb, TIME_RETRANS, clampedRtoUs(tcp, tcb, tcb.rtoUs));
+  tcp.mark(tcb, PENDING_HEAD);
+}
+
+/** Counts what the time-out says of the recovery that it interrupts. */
+function countFailure(tcb: Tcb, s: Sender): void {
+  const { net } = tcb.tcp;
+  if (tcb.caState === CA_RECOVERY) {
+    net.count(tcb.sackOk ? Mib.TCPSackRecoveryFail : Mib.TCPRenoRecoveryFail);
+  } else if (tcb.caState === CA_LOSS) {
+    net.count(Mib.TCPLossFailures);
+  } else if (tcb.caState === CA_DISORDER || s.sackedOut > 0) {
+    net.count(tcb.sackOk ? Mib.TCPSackFailures : Mib.TCPRenoFailures);
+  }
 }
 
 /**
- * Linux tcp_write_timeout: RFC 1122's R2, shorter for orphans. A peer that has closed the window on
- * what is already under way is only probed by the retransmissions, as long as it answers (RFC 9293
- * SHLD-17).
+ * Linux tcp_write_timeout: R2 (RFC 9293 MUST-20, SHLD-11), shorter for orphans. A peer that has
+ * closed the window on what is already under way is only probed by the retransmissions, as long as
+ * it answers (RFC 9293 MUST-35, SHLD-17).
  */
 function givesUp(tcp: Tcp, tcb: Tcb): boolean {
   const { sysctl, nowUs } = tcp.net;
-  if (tcb.sndWnd === 0 && !tcb.orphan) return nowUs - tcb.lastAckedUs > 2 * RTO_MAX_US;
+  if (userTimeoutOver(tcp, tcb)) return true;
+  if (tcb.sndWnd === 0 && !tcb.orphan) {
+    const mostUs = Math.min(2 * RTO_MAX_US, userTimeoutUs(tcb));
+    return nowUs - tcb.lastAckedUs > mostUs;
+  }
+  if (tcb.userTimeoutMs > 0) return false;
   const alive = tcb.rtoUs < RTO_MAX_US;
   const retries = tcb.orphan ? orphanRetries(tcp, tcb, alive) : sysctl.tcpRetries2;
-  return nowUs - tcb.retransStampUs >= modelTimeoutUs(retries, RTO_MIN_US);
+  // Ours may be the floor itself; a kernel's is always a little longer, so that the first time-out
+  // makes no difference there.
+  return nowUs - tcb.retransStampUs >= modelTimeoutUs(retries, RTO_MIN_US) - RTO_MIN_US;
+}
+
+/** RFC 5482 3.1, µs; Infinity = the limits of the sysctls hold. */
+function userTimeoutUs(tcb: Tcb): number {
+  return tcb.userTimeoutMs > 0 ? tcb.userTimeoutMs * 1000 : Infinity;
+}
+
+/** Nothing of what has been sent again was acknowledged for as long as the user would wait. */
+function userTimeoutOver(tcp: Tcp, tcb: Tcb): boolean {
+  return tcb.retransmits > 0 && tcp.net.nowUs - tcb.retransStampUs >= userTimeoutUs(tcb);
+}
+
+/**
+ * A retransmission time-out, or less when the user's limit comes first (Linux:
+ * tcp_clamp_rto_to_user_timeout).
+ */
+function clampedRtoUs(tcp: Tcp, tcb: Tcb, rtoUs: number): number {
+  if (tcb.userTimeoutMs === 0) return rtoUs;
+  const leftUs = tcb.retransStampUs + userTimeoutUs(tcb) - tcp.net.nowUs;
+  return Math.min(rtoUs, Math.max(leftUs, 0));
+}
+
+/**
+ * There are too many orphans: this one ends, sooner when it has little hope (Linux:
+ * tcp_out_of_resources). The peer is told if that may matter to it.
+ */
+function outOfResources(tcp: Tcp, tcb: Tcb, alive: boolean): boolean {
+  const { net } = tcp;
+  const silentUs = net.nowUs - tcb.lastSentUs;
+  let weight = silentUs > 2 * RTO_MAX_US || !alive ? 2 : 1;
+  if (tcb.softError !== 0) weight *= 2;
+  if (tcp.orphans * weight <= net.sysctl.tcpMaxOrphans) return false;
+  const closed = tcb.sndWnd === 0 && tcb.sndUna === tcb.sndNxt;
+  if (alive || silentUs <= TIME_WAIT_US || closed) tcp.wiring.sendActiveReset(tcp, tcb);
+  net.count(Mib.TCPAbortOnMemory);
+  tcpDone(tcp, tcb);
+  return true;
 }
 
 /** Linux tcp_orphan_retries: an orphan whose path was heard of lately may try longer. */
@@ -103,12 +220,17 @@ function abandon(tcp: Tcp, tcb: Tcb): void {
   tcpFail(tcp, tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT);
 }
 
-/** Our SYN (or the SYN-ACK of a simultaneous open) was not answered. */
+/** Our SYN (or the SYN-ACK of a simultaneous open) was not answered (RFC 9293 MUST-22). */
 function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   const { sysctl, nowUs } = tcp.net;
   const linear = tcb.state === TCP_SYN_SENT ? sysctl.tcpSynLinearTimeouts : 0;
-  const limit = (tcb.synRetries > 0 ? tcb.synRetries : sysctl.tcpSynRetries) + linear;
-  if (tcb.retransmits >= limit) {
+  // A Fast Open child may have been accepted already: it gets one more.
+  const child = tcb.fastopenQueue !== null;
+  const retries = child ? sysctl.tcpSynackRetries + 1 : sysctl.tcpSynRetries;
+  const limit = (tcb.synRetries > 0 ? tcb.synRetries : retries) + linear;
+  const expired = tcb.retransmits >= limit || userTimeoutOver(tcp, tcb);
+  if (!child) fastopenDetectBlackhole(tcp, tcb, expired);
+  if (expired) {
     abandon(tcp, tcb);
     return;
   }
@@ -117,25 +239,30 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   tcp.net.count(Mib.TcpRetransSegs);
   tcb.totalRetrans++;
   tcb.retransmits++;
+  // As after a handshake that took more than one retransmission.
+  if (child && tcb.retransmits > 1) tcb.cwnd = tcb.sndMss + 1;
   tcb.rttTimed = false;
   if (tcb.retransmits > linear) tcb.rtoUs = Math.min(tcb.rtoUs * 2, RTO_MAX_US);
-  tcb.retransUs = nowUs + tcb.rtoUs;
+  tcb.retransUs = nowUs + clampedRtoUs(tcp, tcb, tcb.rtoUs);
   tcp.mark(tcb, tcb.state === TCP_SYN_SENT ? PENDING_SYN : PENDING_SYNACK);
 }
 
 /**
- * RFC 9293 3.8.6.1: the window is closed; asks again, for ever while the peer answers, but an
- * orphan's only for a while.
+ * RFC 9293 MUST-36, MUST-37, SHLD-30: the window is closed; asks again, for ever while the peer
+ * answers, but an orphan's only for a while.
  */
 function probeTimer(tcp: Tcp, tcb: Tcb): void {
-  const { sysctl } = tcp.net;
-  tcb.retransUs = Infinity;
+  const { sysctl, nowUs } = tcp.net;
+  if (tcb.probesOut === 0 && tcb.backoff === 0) tcb.probesStampUs = 0;
+  const sinceUs = tcb.probesStampUs === 0 ? 0 : nowUs - tcb.probesStampUs;
+  if (tcb.probesStampUs === 0) tcb.probesStampUs = nowUs;
   let limit = sysctl.tcpRetries2;
-  let tired = false;
+  let tired = sinceUs >= userTimeoutUs(tcb);
   if (tcb.orphan) {
     const alive = tcb.rtoUs * 2 ** tcb.backoff < RTO_MAX_US;
     limit = orphanRetries(tcp, tcb, alive);
-    tired = !alive && tcb.backoff >= limit;
+    tired ||= !alive && tcb.backoff >= limit;
+    if (!tired && outOfResources(tcp, tcb, true)) return;
   }
   if (tired || tcb.probesOut >= limit) {
     abandon(tcp, tcb);
@@ -143,12 +270,12 @@ function probeTimer(tcp: Tcp, tcb: Tcb): void {
   }
   tcb.probesOut++;
   tcb.backoff++;
-  tcb.retransUs = tcp.net.nowUs + Math.min(tcb.rtoUs * 2 ** tcb.backoff, RTO_MAX_US);
+  armXmitTimer(tcb, TIME_PROBE0, probe0WhenUs(tcb));
   tcp.net.count(Mib.TCPWinProbe);
   tcp.mark(tcb, PENDING_PROBE);
 }
 
-/** RFC 1122 4.2.3.6 keep-alive; for an orphan in FIN-WAIT-2 its limit. */
+/** RFC 1122 4.2.3.6, RFC 9293 MAY-5: keep-alive; for an orphan in FIN-WAIT-2 its limit. */
 function keepaliveTimer(tcp: Tcp, tcb: Tcb, nowUs: number): void {
   tcb.keepUs = Infinity;
   if (tcb.orphan && tcb.state === TCP_FIN_WAIT2) {
@@ -161,13 +288,15 @@ function keepaliveTimer(tcp: Tcp, tcb: Tcb, nowUs: number): void {
   const unsent = ringUsed(tcp.ctl, tcb.sndRing) !== 0;
   const heardUs = lastHeardUs(tcb);
   if (handshake || unsent || tcb.sndUna !== tcb.sndNxt || nowUs - heardUs < waitUs) {
-    // Data under way shows by itself whether the peer is there.
+    // RFC 9293 MUST-26. Data under way shows by itself whether the peer is there.
     tcb.keepUs = (nowUs - heardUs < waitUs ? heardUs : nowUs) + waitUs;
     return;
   }
   const { sysctl } = tcp.net;
   const count = tcb.keepCount > 0 ? tcb.keepCount : sysctl.tcpKeepaliveProbes;
-  if (tcb.probesOut >= count) {
+  // RFC 9293 MUST-29: not for one that was lost. A user timeout decides instead of the count.
+  const silent = nowUs - heardUs >= userTimeoutUs(tcb) && tcb.probesOut > 0;
+  if (tcb.userTimeoutMs > 0 ? silent : tcb.probesOut >= count) {
     tcp.wiring.sendActiveReset(tcp, tcb);
     abandon(tcp, tcb);
     return;
@@ -190,34 +319,57 @@ export function keepIdleUs(tcp: Tcp, tcb: Tcb): number {
 }
 
 /**
- * A SYN-ACK was not answered: again, until the retries are used up; half the queue is kept for
- * young requests.
+ * A SYN-ACK was not answered (Linux: reqsk_timer_handler): again, until the retries are used up.
+ * When the listener has stopped, the request moves to another or is dropped.
  */
 export function requestTimer(req: RequestSock, nowUs: number): void {
-  const { tcp, listener } = req;
-  const queue = listener.listen;
-  if (listener.state !== TCP_LISTEN || queue === null) {
-    requestDrop(tcp, req);
-    return;
-  }
-  let retries = listener.synRetries > 0 ? listener.synRetries : tcp.net.sysctl.tcpSynackRetries;
-  if (queue.reqs * 2 > Math.max(8, queue.backlog)) {
-    for (let young = queue.young * 2; retries > 2 && queue.reqs >= young; young *= 2) {
-      retries--;
+  const { tcp } = req;
+  const { net } = tcp;
+  const orphaned = req.listener.state !== TCP_LISTEN;
+  if (orphaned) {
+    const target = migrationTarget(tcp, req.listener, req, null);
+    if (target === null) {
+      requestDrop(tcp, req);
+      return;
     }
+    requestMigrate(req, target);
   }
-  tcp.net.count(Mib.TCPTimeouts);
-  if (req.timeouts >= retries) {
+  const { listener } = req;
+  net.count(Mib.TCPTimeouts);
+  if (requestExpired(req, synAckRetries(tcp, listener))) {
+    if (orphaned) net.count(Mib.TCPMigrateReqFailure);
     requestDrop(tcp, req);
     return;
   }
-  if (req.timeouts === 0) queue.young--;
+  // Who waits for text after the ACK is silent until the last period, which is the last chance.
+  const resend = !req.acked || req.timeouts >= listener.deferAccept - 1;
+  if (req.timeouts === 0) listener.listen!.young--;
   req.timeouts++;
+  net.timers.arm(req, nowUs + Math.min(RTO_INITIAL_US * 2 ** req.timeouts, RTO_MAX_US));
+  if (orphaned) net.count(Mib.TCPMigrateReqSuccess);
+  if (!resend) return;
   req.retransmits++;
-  tcp.net.timers.arm(req, nowUs + Math.min(1_000_000 * 2 ** req.timeouts, RTO_MAX_US));
-  tcp.net.count(Mib.TCPSynRetrans);
-  tcp.net.count(Mib.TcpRetransSegs);
+  net.count(Mib.TCPSynRetrans);
+  net.count(Mib.TcpRetransSegs);
   tcp.mark(req, PENDING_SYNACK);
+}
+
+/**
+ * How often a SYN-ACK is repeated: less in a queue that is more than half full of requests that are
+ * not young, to keep half of it for those that are.
+ */
+function synAckRetries(tcp: Tcp, listener: Tcb): number {
+  const { reqs, young, backlog } = listener.listen!;
+  let retries = listener.synRetries > 0 ? listener.synRetries : tcp.net.sysctl.tcpSynackRetries;
+  if (reqs * 2 <= Math.max(8, backlog)) return retries;
+  for (let most = young * 2; retries > 2 && reqs >= most; most *= 2) retries--;
+  return retries;
+}
+
+/** Linux syn_ack_recalc: while text is waited for one whose ACK has come outlives the retries. */
+function requestExpired(req: RequestSock, retries: number): boolean {
+  if (req.timeouts < retries) return false;
+  return !req.acked || req.timeouts >= req.listener.deferAccept;
 }
 
 export function timewaitTimer(tw: TimewaitSock): void {

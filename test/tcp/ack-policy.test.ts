@@ -19,6 +19,7 @@ function ackDelay(r: Rig, at: number, length: number, limitMs = 600): number | n
 }
 
 describe('tcp: ACK policy', () => {
+  // RFC 9293 SHLD-18.
   it('sixteen small segments at once, then 40 ms late', () => {
     const r = rig();
     const delays: (number | null)[] = [];
@@ -45,6 +46,7 @@ describe('tcp: ACK policy', () => {
     return r;
   }
 
+  // RFC 9293 SHLD-19.
   it('every second full segment is acknowledged at once', () => {
     const r = late();
     r.tcb.rcvMss = 1000;
@@ -71,6 +73,7 @@ describe('tcp: ACK policy', () => {
     r.peer.out('. 1:1(0) ack 1631');
   });
 
+  // RFC 9293 MUST-40.
   it('the delay adapts to the pace of the peer, at most the RTT or 200 ms', () => {
     const slow = late({ rttMs: 150 });
     slow.host.advance(100);
@@ -157,6 +160,7 @@ describe('tcp: ACK policy', () => {
   });
 });
 
+// RFC 9293 MAY-5, MUST-24.
 describe('tcp: keep-alive', () => {
   const keep = (extra: [number, number, number][] = []) => {
     const r = rig();
@@ -167,12 +171,14 @@ describe('tcp: keep-alive', () => {
   };
   const probe = (r: Rig) => r.peer.out('. 0:0(0) ack 1');
 
+  // RFC 9293 MUST-25.
   it('is off by default', () => {
     const r = rig();
     r.host.advance(100_000_000);
     r.peer.quiet();
   });
 
+  // RFC 9293 MUST-28, MUST-29, SHLD-12.
   it('7200 s idle, nine probes 75 s apart, then RST and ETIMEDOUT', () => {
     const r = keep();
     r.host.advance(7_199_999);
@@ -215,6 +221,7 @@ describe('tcp: keep-alive', () => {
     r.peer.out('R. 1:1(0) ack 1');
   });
 
+  // RFC 9293 MUST-26.
   it('what the peer sends postpones it, what we send does not', () => {
     const r = keep([[6, 4, 100]]);
     r.host.advance(90_000);
@@ -225,6 +232,7 @@ describe('tcp: keep-alive', () => {
     probe(r);
   });
 
+  // RFC 9293 MUST-26.
   it('not while something is unacknowledged: the retransmissions find out', () => {
     const r = keep([[6, 4, 1]]);
     r.host.write(r.fd, 'hello');
@@ -266,6 +274,7 @@ describe('tcp: keep-alive', () => {
     r.peer.quiet();
   });
 
+  // RFC 9293 MUST-27.
   it('TCP_KEEPIDLE on a connection counts from when the peer was last heard', () => {
     const r = keep();
     r.host.advance(60_000);

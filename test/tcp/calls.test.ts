@@ -77,6 +77,7 @@ describe('tcp: bind', () => {
 });
 
 describe('tcp: listen', () => {
+  // RFC 9293 MUST-41.
   it('two SO_REUSEADDR sockets may bind, one may listen', () => {
     const { host } = conversation();
     const [a, b] = [socket(host, SO_REUSEADDR), socket(host, SO_REUSEADDR)];

@@ -24,8 +24,9 @@ const unread: Enter = ({ peer }) => {
   peer.in('P. 1:6(5) ack 1');
   peer.out('. 1:1(0) ack 6');
 };
-const finReceived: Enter = ({ peer }) => {
+const finReceived: Enter = ({ host, peer }) => {
   peer.in('F. 1:1(0) ack 1');
+  host.advance(5);
   peer.out('. 1:1(0) ack 2');
 };
 const finAcked: Enter = ({ peer }) => peer.in('. 1:1(0) ack 2');
@@ -82,8 +83,9 @@ describe('tcp: close', () => {
       [
         established,
         unread,
-        ({ peer }) => {
+        ({ host, peer }) => {
           peer.in('F. 6:6(0) ack 1');
+          host.advance(50);
           peer.out('. 1:1(0) ack 7');
         },
         ({ host, peer, fd }) => {
@@ -241,7 +243,7 @@ describe('tcp: close', () => {
     const c = enter([synSent, crossed]);
     const { host, peer, fd } = c;
     host.close(fd);
-    peer.out('F. 1:1(0) ack 1 win 64 <...>');
+    peer.out('F. 1:1(0) ack 1 win 63 <...>');
     expect(stateOf(host, peer)).to.equal('FIN-WAIT-1');
     host.advance(1000);
     peer.out('S. 0:0(0) ack 1 <...>');

@@ -68,6 +68,7 @@ const outstanding: Enter = ({ host, peer, fd }) => {
   peer.out('P. 2921:3001(80) ack 1');
 };
 
+// RFC 9293 MUST-54, MUST-56.
 describe('tcp: ICMP errors', () => {
   for (const [type, code, errno, path] of ERRORS) {
     it(`type ${type} code ${code}: errno ${errno}${path ? ', ends a request' : ''}`, () => {
@@ -141,6 +142,7 @@ describe('tcp: ICMP errors', () => {
     expect(stateOf(tw.host, tw.peer)).to.equal('TIME-WAIT');
   });
 
+  // RFC 9293 SHLD-25.
   it('the soft error is what a time-out reports', () => {
     for (const [soft, errno] of [
       [true, EHOSTUNREACH],
@@ -156,6 +158,7 @@ describe('tcp: ICMP errors', () => {
     }
   });
 
+  // RFC 6069.
   it('net or host unreachable takes one doubling of the RTO back', () => {
     for (const [code, reverted] of [
       [0, true],
@@ -219,6 +222,7 @@ describe('tcp: ICMP errors', () => {
   });
 });
 
+// RFC 1191.
 describe('tcp: path MTU discovery', () => {
   it('sends what was too large again, smaller, at once', () => {
     const c = conversation();

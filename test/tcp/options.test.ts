@@ -32,6 +32,7 @@ function parse(flags: number, write: (view: DataView, at: number) => number): Se
   return segment;
 }
 
+// RFC 9293 MUST-68, MUST-69: NOPs fill the words up.
 describe('tcp: option writer', () => {
   const syn = (mss: number, sack: boolean, ts: boolean, wscale: number) =>
     hex((view) => writeSynOptions(view, 0, mss, sack, ts, 0x01020304, 0x05060708, wscale));

@@ -200,6 +200,7 @@ describe('tcp: ring memory', () => {
     r.peer.in('P. 1:101(100) ack 1', pattern(100));
     r.peer.out('. 1:1(0) ack 101');
     r.peer.in('FP. 101:201(100) ack 1', pattern(100, 100));
+    r.host.advance(40);
     r.peer.out('. 1:1(0) ack 202');
     expect(readAll(r.host, r.fd)).to.deep.equal(pattern(200));
   });
@@ -226,6 +227,7 @@ describe('tcp: ring memory', () => {
     expect(readAll(r.host, r.fd)).to.deep.equal(pattern(8192));
     r.peer.out('. 1:1(0) ack 8193');
     r.peer.in('FP. 8193:9001(808) ack 1', pattern(808, 8192));
+    r.host.advance(40);
     r.peer.out('. 1:1(0) ack 9002');
     expect(readAll(r.host, r.fd)).to.deep.equal(pattern(808, 8192));
   });

@@ -49,6 +49,7 @@ describe('tcp: a header that does not fit', () => {
     peer.out('S. 0:0(0) ack 1');
   });
 
+  // RFC 9293 MUST-3.
   it('a wrong checksum is counted and never answered', () => {
     const { host, peer } = conversation();
     for (const text of ['S 0:0(0)', '. 0:0(0) ack 5', 'P. 0:5(5) ack 5']) {
@@ -76,6 +77,7 @@ describe('tcp: a header that does not fit', () => {
   });
 });
 
+// RFC 9293 MUST-4, MUST-6, MUST-7, MUST-64.
 describe('tcp: options of a SYN', () => {
   /** Option bytes, and the options that the SYN-ACK then carries. */
   const rows: [string, number[], string][] = [
@@ -120,6 +122,7 @@ describe('tcp: options of a SYN', () => {
     });
   }
 
+  // RFC 9293 MUST-5, MUST-65.
   it('MSS, window scale and SACK-permitted mean nothing without SYN', () => {
     const c = conversation();
     established(c);

@@ -233,6 +233,7 @@ describe('tcp: socket options', () => {
     expect(s.get(IPPROTO_TCP, 12)).to.equal(0);
   });
 
+  // RFC 9293 MUST-47, SHLD-20.
   it('SO_ERROR is taken: the error, then the soft error, then nothing', () => {
     const r = rig();
     const s = new Sock(r.host, r.fd);
@@ -252,24 +253,24 @@ describe('tcp: socket options', () => {
     expect(s.set(SOL_SOCKET, 8, 200_000)).to.equal(0);
     expect(s.get(SOL_SOCKET, 8)).to.equal(400_000);
     r.peer.in('. 1001:2001(1000) ack 1', pattern(1000, 1000));
-    r.peer.out('. 1:1(0) ack 2001 win 194');
+    r.peer.out('. 1:1(0) ack 2001 win 65');
     expect(r.host.read(r.fd)).to.deep.equal(pattern(2000));
     // Smaller: the edge does not move back.
     expect(s.set(SOL_SOCKET, 8, 10_000)).to.equal(0);
     r.peer.in('. 2001:3001(1000) ack 1', pattern(1000));
-    r.peer.out('. 1:1(0) ack 3001 win 194');
+    r.peer.out('. 1:1(0) ack 3001 win 65');
     // Nor when the ring goes and comes back.
     r.host.read(r.fd);
     r.host.advance(2500);
     expect(r.host.mem.ctl[r.tcb.rcvRing + RING_PAGE]).to.equal(0);
     r.peer.in('. 3001:4001(1000) ack 1', pattern(1000));
     r.host.advance(50);
-    r.peer.out('. 1:1(0) ack 4001 win 194');
+    r.peer.out('. 1:1(0) ack 4001 win 65');
     // No memory: as much as the ring holds.
     const { mem } = r.host;
     for (let size = 16 << 20; size >= 4096; size >>= 1) while (mem.allocRing(size) !== 0);
     expect(s.set(SOL_SOCKET, 8, 1 << 20)).to.equal(0);
-    expect(s.get(SOL_SOCKET, 8)).to.equal(262_144);
+    expect(s.get(SOL_SOCKET, 8)).to.equal(131_072);
     expect(s.set(SOL_SOCKET, 7, 10_000)).to.equal(0);
     expect(s.get(SOL_SOCKET, 7)).to.equal(20_000);
   });
@@ -291,9 +292,14 @@ describe('tcp: TCP_INFO', () => {
     expect(out[2]).to.equal(0);
   });
 
-  it('wants room for all of it', () => {
+  it('fills what room there is', () => {
     const r = rig();
-    expect(r.host.stack.getsockopt(r.fd, IPPROTO_TCP, 11, new Int32Array(25))).to.equal(EINVAL);
+    const all = new Int32Array(80);
+    expect(r.host.stack.getsockopt(r.fd, IPPROTO_TCP, 11, all)).to.equal(70);
+    const some = new Int32Array(5);
+    expect(r.host.stack.getsockopt(r.fd, IPPROTO_TCP, 11, some)).to.equal(5);
+    expect([...some]).to.deep.equal([...all.subarray(0, 5)]);
+    expect(r.host.stack.getsockopt(r.fd, IPPROTO_TCP, 11, new Int32Array(0))).to.equal(EINVAL);
   });
 
   it('of a connection, word by word', () => {
@@ -310,10 +316,10 @@ describe('tcp: TCP_INFO', () => {
     expect([out[4], out[5]]).to.deep.equal([988, 536]);
     expect([...out.subarray(6, 11)]).to.deep.equal([0, 0, 0, 0, 0]);
     expect(out[15]).to.equal(1500);
-    expect(out[16]).to.equal(65_536);
+    expect(out[16]).to.equal(64_088);
     expect([out[17], out[18]]).to.deep.equal([100_000, 50_000]);
     expect([out[19], out[20], out[21], out[22]]).to.deep.equal([0x7fffffff, 10, 1460, 3]);
-    expect(out[24]).to.equal(65_536);
+    expect(out[24]).to.equal(14_480);
     expect(out[25]).to.equal(0);
   });
 
@@ -327,9 +333,10 @@ describe('tcp: TCP_INFO', () => {
     r.peer.in('. 1:1(0) ack 1 <nop,nop,sack 1001:3001 4001:10001>');
     let out = info(r);
     expect((out[0]! >> 8) & 255).to.equal(3);
-    expect([out[6], out[7], out[8], out[9]]).to.deep.equal([10, 8, 0, 2]);
+    expect([out[6], out[7], out[8], out[9]]).to.deep.equal([10, 8, 2, 2]);
     expect([out[19], out[20]]).to.deep.equal([5, 5]);
-    expect(out[25]).to.equal(2);
+    // With the loss probe.
+    expect(out[25]).to.equal(3);
     expect(out[11]).to.equal(0);
     r.host.advance(10);
     expect(info(r)[14]).to.equal(10);
@@ -339,6 +346,6 @@ describe('tcp: TCP_INFO', () => {
     expect((out[0]! >> 8) & 255).to.equal(4);
     expect((out[0]! >> 16) & 255).to.equal(2);
     expect(out[1]! & 255).to.equal(2);
-    expect(out[2]).to.equal(800_004);
+    expect(out[2]).to.equal(825_000);
   });
 });

@@ -1,9 +1,48 @@
 /** The stack as a whole: bounded turns, deadlines, packets to itself, and its end. */
 import { expect } from 'chai';
+import type { NetNs } from '../../src/net/netns.js';
 import { ringTryLock, ringUnlock } from '../../src/net/ring.js';
+import { Sysctl } from '../../src/net/sysctl.js';
+import { Stack } from '../../src/stack/stack.js';
 import { tcpFlush } from '../../src/tcp/output/flush.js';
-import { Peer } from '../../src/testing/index.js';
+import { ipv4, Peer, seededRandom } from '../../src/testing/index.js';
+import { CaptureDevice, makeMem } from '../net/fixtures.js';
 import { conversation, established } from './state-table.js';
+
+describe('stack: its devices', () => {
+  const mem = makeMem({ fds: 8 });
+  const env = { random: seededRandom(1), events: { ready: () => {} } };
+  const named = (net: NetNs): string[] =>
+    net.routes.devices.map((dev) => (dev === null ? '-' : `${dev.name} ${dev.addresses.length}`));
+
+  it('one, with addresses that have no subnet', () => {
+    const device = new CaptureDevice();
+    const addresses = [ipv4('10.0.0.1'), ipv4('10.0.0.2')];
+    const { net } = new Stack({ ...env, device }, new Sysctl('6.18'), mem, { addresses });
+    expect(named(net)).to.deep.equal(['-', 'lo 1', 'tun0 2']);
+    expect(net.addresses()).to.deep.equal(addresses);
+    expect(net.routes.isBroadcast(ipv4('10.0.0.255'))).to.equal(false);
+  });
+
+  it('one without addresses', () => {
+    const device = new CaptureDevice();
+    const { net } = new Stack({ ...env, device }, new Sysctl('6.18'), mem, {});
+    expect(named(net)).to.deep.equal(['-', 'lo 1', 'tun0 0']);
+  });
+
+  it('several, each with its subnets; none is an error', () => {
+    const devices = ['a', 'b'].map((name, i) => ({
+      name,
+      device: new CaptureDevice({ mtu: 1000 + i }),
+      addresses: [{ address: ipv4(`10.${i}.0.1`), prefix: 16 }],
+    }));
+    const { net } = new Stack(env, new Sysctl('6.18'), mem, { devices });
+    expect(named(net)).to.deep.equal(['-', 'lo 1', 'a 1', 'b 1']);
+    expect(net.routes.device(3)!.mtu).to.equal(1001);
+    expect(net.routes.isBroadcast(ipv4('10.1.255.255'))).to.equal(true);
+    expect(() => new Stack(env, new Sysctl('6.18'), mem, {})).to.throw(RangeError);
+  });
+});
 
 describe('stack', () => {
   it('serves a bounded number of connections in a turn, oldest first', () => {

@@ -12,6 +12,7 @@ const finReceived: Enter = ({ peer }) => {
 };
 const lastAck: Enter = ({ host, peer, fd }) => {
   peer.in('F. 1:1(0) ack 1');
+  host.advance(5);
   peer.out('. 1:1(0) ack 2');
   host.close(fd);
   peer.out('F. 1:1(0) ack 2');
@@ -24,7 +25,7 @@ describe('tcp: segments while the connection goes', () => {
     `
 S 1:1(0)                | . 2:2(0) ack 1 | FIN-WAIT-1 | challenge
 S. 1:1(0) ack 1         | . 2:2(0) ack 1 | FIN-WAIT-1 | challenge
-. 1:1(0) ack 1          | -              | FIN-WAIT-1 | -
+. 1:1(0) ack 1          | -              | FIN-WAIT-1 | TCPRenoReorder
 . 1:1(0) ack 2          | -              | FIN-WAIT-2 | -
 F. 1:1(0) ack 2         | . 2:2(0) ack 2 | TIME-WAIT  | -
 . 1:1(0) ack 0          | . 2:2(0) ack 1 | FIN-WAIT-1 | TCPChallengeACK

@@ -2,8 +2,9 @@
 import { type Enter, established, shut, stateTable } from './state-table.js';
 
 const finAcked: Enter = ({ peer }) => peer.in('. 1:1(0) ack 2');
-const finReceived: Enter = ({ peer }) => {
+const finReceived: Enter = ({ host, peer }) => {
   peer.in('F. 1:1(0) ack 1');
+  host.advance(5);
   peer.out('. 1:1(0) ack 2');
 };
 
@@ -55,7 +56,7 @@ SP 1:4(3)               | . 1:1(0) ack 1 | ESTAB      | challenge TcpInErrs
     `
 S 1:1(0)                | . 2:2(0) ack 1 | FIN-WAIT-1 | challenge
 S. 1:1(0) ack 1         | . 2:2(0) ack 1 | FIN-WAIT-1 | challenge
-. 1:1(0) ack 1          | -              | FIN-WAIT-1 | -
+. 1:1(0) ack 1          | -              | FIN-WAIT-1 | TCPRenoReorder
 . 1:1(0) ack 2          | -              | FIN-WAIT-2 | -
 F. 1:1(0) ack 2         | . 2:2(0) ack 2 | TIME-WAIT  | -
 . 1:1(0) ack 0          | . 2:2(0) ack 1 | FIN-WAIT-1 | TCPChallengeACK

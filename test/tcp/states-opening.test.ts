@@ -91,6 +91,7 @@ SP 0:3(3)               | S. 0:0(0) ack 1 win 64240 <mss 1460> | SYN-RECV | -
   );
 
   stateTable(
+    // RFC 9293 MUST-11.
     'NEW-SYN-RECV: a request',
     [synReceived],
     `

@@ -37,18 +37,20 @@ function pseudo(bytes: Uint8Array): number {
 }
 
 describe('tcp: super-packets out', () => {
-  it('all that cwnd allows in one piece of whole segments, checksum left to the link', () => {
+  it('half of cwnd in one piece of whole segments, with PSH, checksum left to the link', () => {
     const { r, seen } = gso();
     r.host.write(r.fd, pattern(20_000));
     const bytes = r.host.sent[0]!;
     expect(new DataView(bytes.buffer).getUint16(36)).to.equal(pseudo(bytes));
-    const packet = r.peer.out('. 1:14601(14600) ack 1');
-    expect(packet.payload).to.deep.equal(pattern(14_600));
-    expect(seen).to.deep.equal([{ gsoSize: 1460, frags: 1 }]);
+    const packet = r.peer.out('P. 1:7301(7300) ack 1');
+    expect(packet.payload).to.deep.equal(pattern(7300));
+    r.peer.out('P. 7301:14601(7300) ack 1');
+    const whole = { gsoSize: 1460, frags: 1 };
+    expect(seen).to.deep.equal([whole, whole]);
     r.peer.quiet();
     r.peer.in('. 1:1(0) ack 14601');
     r.peer.out('P. 14601:20001(5400) ack 1');
-    expect(seen[1]!.gsoSize).to.equal(1460);
+    expect(seen[2]!.gsoSize).to.equal(1460);
     expect(r.host.counter(Mib.TCPOrigDataSent)).to.equal(14);
     // SYN-ACK, ten, four.
     expect(r.host.counter(Mib.TcpOutSegs)).to.equal(15);
@@ -59,7 +61,7 @@ describe('tcp: super-packets out', () => {
     r.host.write(r.fd, 'a');
     r.peer.out('P. 1:2(1) ack 1');
     r.host.write(r.fd, pattern(3000));
-    r.peer.out('. 2:2922(2920) ack 1');
+    r.peer.out('P. 2:2922(2920) ack 1');
     r.peer.quiet();
     r.peer.in('. 1:1(0) ack 2');
     r.peer.out('P. 2922:3002(80) ack 1');
@@ -80,9 +82,9 @@ describe('tcp: super-packets out', () => {
 
   it('never larger than an IPv4 packet, and whole segments', () => {
     const { r } = gso({ syn: '<mss 1460,nop,wscale 7>' });
-    r.tcb.cwnd = 1_000_000;
+    r.tcb.cwnd = 1000;
     r.host.write(r.fd, pattern(65_536));
-    const first = r.peer.out('. 1:64241(64240) ack 1');
+    const first = r.peer.out('P. 1:64241(64240) ack 1');
     expect(first.payload.length % 1460).to.equal(0);
     r.peer.out('P. 64241:65537(1296) ack 1');
   });
@@ -90,13 +92,13 @@ describe('tcp: super-packets out', () => {
   it('a smaller limit of the link is kept', () => {
     const { r } = gso({ gsoMaxBytes: 5000 });
     r.host.write(r.fd, pattern(6000));
-    r.peer.out('. 1:4381(4380) ack 1');
+    r.peer.out('P. 1:4381(4380) ack 1');
     r.peer.out('P. 4381:6001(1620) ack 1');
   });
 
   it('a ring that wraps gives two fragments', () => {
     const { r, seen } = gso({ syn: '<mss 1460,nop,wscale 7>' });
-    r.tcb.cwnd = 1_000_000;
+    r.tcb.cwnd = 1000;
     let at = 0;
     for (let i = 0; i < 20; i++) {
       r.host.write(r.fd, pattern(20_000, at % 251));
@@ -112,7 +114,7 @@ describe('tcp: super-packets out', () => {
     const { r, seen } = gso({ win: 1000 });
     r.host.write(r.fd, pattern(3000));
     r.peer.out('. 1:501(500) ack 1');
-    r.peer.out('. 501:1001(500) ack 1');
+    r.peer.out('P. 501:1001(500) ack 1');
     r.peer.quiet();
     expect(seen.map(({ gsoSize }) => gsoSize)).to.deep.equal([0, 0]);
   });
@@ -120,10 +122,11 @@ describe('tcp: super-packets out', () => {
   it('retransmissions are super-packets too', () => {
     const { r } = gso({ syn: '<mss 1460,nop,nop,sackOK>' });
     r.host.write(r.fd, pattern(14_600));
-    r.peer.out('P. 1:14601(14600) ack 1');
+    r.peer.out('P. 1:7301(7300) ack 1');
+    r.peer.out('P. 7301:14601(7300) ack 1');
     r.peer.in('. 1:1(0) ack 1 <nop,nop,sack 7301:14601>');
-    // cwnd is now 14600 * 717 / 1024, and nothing is in flight.
-    r.peer.out('. 1:7301(7300) ack 1');
+    // Five segments were delivered, and as many may go: nothing is in flight.
+    r.peer.out('P. 1:7301(7300) ack 1');
     r.peer.in('. 1:1(0) ack 14601');
     r.host.advance(5000);
     r.peer.quiet();

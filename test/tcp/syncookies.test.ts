@@ -26,6 +26,7 @@ function tsvalOf(peer: Peer): number {
   return option?.kind === 'TS' ? option.val : 0;
 }
 
+// RFC 4987.
 describe('tcp: SYN cookies', () => {
   it('a full SYN queue answers by a cookie, and the ACK makes the connection', () => {
     const [host, listener] = flooded();
@@ -105,7 +106,7 @@ describe('tcp: SYN cookies', () => {
     const peer = new Peer(host);
     peer.in(`S 0:0(0) ${FULL}`);
     peer.out('S. 0:0(0) ack 1 <...>');
-    expect(cookieOptions(tsvalOf(peer))).to.deep.equal({ wscale: 7, sack: false });
+    expect(cookieOptions(tsvalOf(peer))).to.deep.equal({ wscale: 7, sack: false, ecn: false });
     peer.in(`. 1:1(0) ack 1 <nop,nop,TS val 101 ecr ${tsvalOf(peer) | 0x10}>`);
     peer.out('R 1:1(0)');
     expect(host.counter(Mib.TcpPassiveOpens)).to.equal(0);
@@ -215,9 +216,10 @@ describe('tcp: SYN cookies', () => {
     for (let nowMs = 1000; nowMs < 1200; nowMs++) {
       for (let wscale = -1; wscale <= 14; wscale++) {
         for (const sack of [false, true]) {
-          const stamp = cookieTimestamp(nowMs, { wscale, sack });
+          const options = { wscale, sack, ecn: nowMs % 2 === 0 };
+          const stamp = cookieTimestamp(nowMs, options);
           expect(stamp).to.be.within(nowMs - 127, nowMs);
-          expect(cookieOptions(stamp)).to.deep.equal({ wscale, sack });
+          expect(cookieOptions(stamp)).to.deep.equal(options);
         }
       }
     }

@@ -4,7 +4,7 @@ import { EADDRNOTAVAIL, EINPROGRESS } from '../../src/net/errno.js';
 import { Mib } from '../../src/net/mib.js';
 import { inetLookupEstablished } from '../../src/reuseport/lookup.js';
 import type { TimewaitSock } from '../../src/tcp/minisocks.js';
-import { type MemoryStack, Peer } from '../../src/testing/index.js';
+import { ipv4, type MemoryStack, Peer } from '../../src/testing/index.js';
 import {
   closed,
   conversation,
@@ -41,6 +41,7 @@ const reopened = 'S. 65539:65539(0) ack';
 
 describe('tcp: TIME-WAIT', () => {
   stateTable(
+    // RFC 9293 MAY-2.
     'a new SYN may take its place: later in sequence, or with a newer timestamp',
     [timeWait],
     `
@@ -50,6 +51,7 @@ FS 1000:1000(0) | - | gone | -
 `,
   );
   stateTable(
+    // RFC 9293 SHLD-4, RFC 6191.
     'a new SYN with timestamps',
     [fullTimeWait],
     `
@@ -102,6 +104,7 @@ R 2:2(0) ${ts(1_000_020, 1000)} | - | gone | -
     expect(stateOf(host, peer)).to.equal('gone');
   });
 
+  // RFC 9293 MUST-13.
   it('lasts 60 s from the last segment that renews it', () => {
     const renews: [string, boolean][] = [
       ['. 2:2(0) ack 2', true],
@@ -130,6 +133,7 @@ R 2:2(0) ${ts(1_000_020, 1000)} | - | gone | -
     }
   });
 
+  // RFC 1337.
   it('a RST does not renew it with tcp_rfc1337', () => {
     const c = conversation({ sysctl: { 'net.ipv4.tcp_rfc1337': 1 } });
     timeWait(c);
@@ -392,25 +396,34 @@ describe('tcp: connect() over a TIME-WAIT of the same name', () => {
     }
   });
 
-  it('tcp_tw_reuse 2 is for connections to ourselves', () => {
-    const { host } = conversation({
-      sysctl: { 'net.ipv4.tcp_tw_reuse': 2, 'net.ipv4.ip_local_port_range': '50000 50000' },
-    });
-    const listener = host.listen(80);
-    const connect = (): number => {
-      const fd = host.stack.socket(0);
-      expect(host.stack.connect(fd, host.address, 80)).to.equal(-EINPROGRESS);
+  it('tcp_tw_reuse 2 is for 127.0.0.0/8 and for who is bound to lo', () => {
+    for (const [to, dev, recycled] of [
+      ['127.0.0.1', '', 1],
+      ['198.18.0.1', 'lo', 1],
+      ['198.18.0.1', '', 0],
+    ] as const) {
+      const { host } = conversation({
+        sysctl: { 'net.ipv4.tcp_tw_reuse': 2, 'net.ipv4.ip_local_port_range': '50000 50000' },
+      });
+      const { stack } = host;
+      const listener = host.listen(80);
+      stack.setsockoptText(listener, 1, 25, dev);
+      const connect = (): number => {
+        const fd = stack.socket(0);
+        stack.setsockoptText(fd, 1, 25, dev);
+        const result = stack.connect(fd, ipv4(to), 80);
+        host.advance(1);
+        expect(stack.sock(fd)!.state).to.equal(result === -EINPROGRESS ? 1 : 7);
+        return fd;
+      };
+      const client = connect();
+      host.close(client);
       host.advance(1);
-      expect(host.stack.sock(fd)!.state).to.equal(1);
-      return fd;
-    };
-    const client = connect();
-    host.close(client);
-    host.advance(1);
-    host.close(host.accept(listener));
-    host.advance(1001);
-    expect(host.stack.tcp.timewaits).to.equal(1);
-    connect();
-    expect(host.counter(Mib.TWRecycled)).to.equal(1);
+      host.close(host.accept(listener));
+      host.advance(1001);
+      expect(stack.tcp.timewaits).to.equal(1);
+      connect();
+      expect(host.counter(Mib.TWRecycled), `${to} ${dev}`).to.equal(recycled);
+    }
   });
 });

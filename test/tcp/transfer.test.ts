@@ -206,7 +206,8 @@ describe('tcp: transfers between two stacks', () => {
   it('a slow reader closes and opens the window, nothing is lost', () => {
     const manners = { read: 3000, readEveryUs: 5000 };
     for (const loss of [0, 0.02]) {
-      const stack = { sysctl: { 'net.ipv4.tcp_rmem': '4096 16384 16384' } };
+      const sysctl = { 'net.ipv4.tcp_rmem': '4096 16384 16384', 'net.core.rmem_max': 4096 };
+      const stack = { sysctl };
       const w = transfer({ seed: 9, delayUs: 200, loss, stack }, 100_000, 3_600_000, manners);
       expect(w.a.counter(Mib.TCPToZeroWindowAdv)).to.be.greaterThan(0);
     }

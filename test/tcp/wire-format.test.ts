@@ -15,6 +15,7 @@ import {
 const header = ({ id, df, ttl, tos }: TcpPacket) => ({ id, df, ttl, tos });
 const STATELESS = { id: 0, df: true, ttl: 64, tos: 0 };
 
+// RFC 9293 MUST-14, SHLD-5, MAY-3.
 describe('tcp: SYN-ACK', () => {
   const rows: [string, string, string][] = [
     ['<mss 1460>', '<mss 1460>', '64240'],
@@ -53,6 +54,7 @@ describe('tcp: SYN-ACK', () => {
     expect(huge.host.stack.sock(4)!.sndWnd, 'a scale of 15 is used as 14').to.equal(2 << 14);
   });
 
+  // RFC 9293 MUST-67.
   it('offers what the knobs and the MTU allow', () => {
     const off = (name: string) => ({ sysctl: { [`net.ipv4.${name}`]: 0 } });
     const rows: [object, string][] = [
@@ -70,6 +72,7 @@ describe('tcp: SYN-ACK', () => {
     }
   });
 
+  // RFC 9293 MUST-48, MUST-49, SHLD-22.
   it("has the listener's TOS, TTL and TCP_MAXSEG, and a new timestamp each time", () => {
     const { host, peer } = conversation();
     const fd = host.listen(80);
@@ -117,6 +120,7 @@ describe('tcp: SYN-ACK', () => {
     expect(values[0]).not.to.deep.equal(values[1]);
   });
 
+  // RFC 9293 MUST-8, MUST-9, SHLD-1, RFC 6528.
   it('ISNs: unrelated between connections and secrets, +1 per 64 ns for the same one', () => {
     const isn = (seed: number, ms: number): number => {
       const { host, peer } = conversation({ seed });

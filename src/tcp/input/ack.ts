@@ -1,9 +1,10 @@
 /**
- * The ACK field (RFC 9293 3.10.7.4 fifth; RFC 5681, 6298; Linux tcp_input.c: tcp_ack): what the
- * peer has received, how much more it will take, and what that says about loss, round-trip time and
- * congestion.
+ * The ACK field (RFC 9293 3.10.7.4 fifth; RFC 5681; Linux tcp_input.c: tcp_ack): what the peer has
+ * received and how much more it will take; what that says about round-trip time (clean-rtx.ts),
+ * loss (recovery.ts) and congestion is asked here, in Linux's order.
  */
 import { EPOLLOUT } from '../../net/epoll-bits.js';
+import { Mib } from '../../net/mib.js';
 import {
   RING_CAPACITY,
   RING_HEAD,
@@ -13,17 +14,39 @@ import {
   RING_WAKE,
   ringDue,
 } from '../../net/ring.js';
-import { onDupAck, onRecoveryAdvance, takeSacks } from '../recovery.js';
+import {
+  type AckEvent,
+  FLAG_CA_ALERT,
+  FLAG_DATA,
+  FLAG_DATA_ACKED,
+  FLAG_DSACKING_ACK,
+  FLAG_ECE,
+  FLAG_FORWARD_PROGRESS,
+  FLAG_NOT_DUP,
+  FLAG_SET_XMIT_TIMER,
+  FLAG_SND_UNA_ADVANCED,
+  FLAG_WIN_UPDATE,
+} from '../ack-event.js';
+import { CA_OPEN } from '../ca-state.js';
+import { cleanRtxQueue } from '../clean-rtx.js';
+import { slowStartAfterIdle } from '../cwnd.js';
+import { ecnEcho } from '../ecn.js';
+import { currentMss, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
+import { cwndReduction, newlyLost } from '../prr.js';
+import { rackUpdateReoWnd } from '../rack.js';
+import { fastretransAlert } from '../recovery.js';
 import { growRing, ringCapacityFor } from '../ring-memory.js';
-import { rttSample } from '../rtt.js';
-import { FIN, type Segment, SYN } from '../segment.js';
+import { probe0WhenUs } from '../rtt.js';
+import { sacktagWriteQueue } from '../sack.js';
+import { type Segment, SYN } from '../segment.js';
+import { inCwndReduction, REXMIT_NONE, type Sender, updatePacingRate } from '../sender.js';
 import { after, before, seqMin } from '../seq.js';
 import { PENDING_OUTPUT } from '../sock.js';
 import { TCP_ESTABLISHED } from '../state.js';
-import { CA_LOSS, CA_OPEN, CA_RECOVERY, type Tcb } from '../tcb.js';
+import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
-import { armRetransmit, stopRetransmit } from '../timer-arm.js';
-import { tsNow } from '../ts-clock.js';
+import { armXmitTimer, stopRetransmit, TIME_PROBE0, TIME_RETRANS } from '../timer-arm.js';
+import { processTlpAck, setXmitTimer } from '../tlp.js';
 import { challengeAck } from './checks.js';
 
 /** Where Tcb.bytesAcked stops counting: far above any window. */
@@ -43,36 +66,123 @@ export function tcpAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     if (!silent) challengeAck(tcp, tcb);
     return false;
   }
-  const outstanding = tcb.sndNxt !== tcb.sndUna;
+  const s = tcb.sender;
+  const outstanding = s !== null && s.packetsOut > 0;
+  const ev = tcp.ackEvent;
+  ev.begin(tcb, s, seg);
+  const acked = (ack - tcb.sndUna) | 0;
+  if (acked > 0) {
+    ev.flag |= FLAG_SND_UNA_ADVANCED;
+    tcb.retransmits = 0;
+  }
+  if (seg.seq !== seg.endSeq) ev.flag |= FLAG_DATA;
+  const moved = takeWindow(tcb, seg);
+  if (moved !== WINDOW_SAME) ev.flag |= FLAG_WIN_UPDATE;
+  if (acked > 0) advance(tcp, tcb, acked);
+  if (s !== null) takeMarks(tcb, s, seg, ev);
   tcb.lastAckedUs = tcp.net.nowUs;
   tcb.probesOut = 0;
-  const freshSack = tcb.sackOk && seg.sackCount > 0 ? takeSacks(tcp, tcb, seg) : 0;
-  const acked = (ack - tcb.sndUna) | 0;
-  const windowMoved = updateWindow(tcb, seg);
-  if (acked > 0) advance(tcp, tcb, seg, acked);
-  if (freshSack > 0 || (acked === 0 && outstanding && isDuplicate(tcb, seg, windowMoved))) {
-    if (acked === 0) tcb.dupAcks++;
-    onDupAck(tcp, tcb);
-  }
-  if (windowMoved || acked > 0) {
-    if (tcb.probing) {
-      tcb.backoff = 0;
-      stopRetransmit(tcb);
-    }
-    tcp.mark(tcb, PENDING_OUTPUT);
-  }
+  tcb.softError = 0;
+  if (outstanding) underWay(tcb, s, ack, ev);
+  else nothingUnderWay(tcb, s, ack, ev);
+  if (acked > 0) growSendRing(tcp, tcb);
+  if (outstanding || acked > 0 || moved === WINDOW_MOVED) tcp.mark(tcb, PENDING_OUTPUT);
   return true;
 }
 
-/**
- * RFC 5681 2's duplicate ACK. With SACK one must report something new (RFC 6675 2): D-SACKs and the
- * like do not count.
- */
-function isDuplicate(tcb: Tcb, seg: Segment, windowMoved: boolean): boolean {
-  return !tcb.sackOk && seg.length === 0 && (seg.flags & (SYN | FIN)) === 0 && !windowMoved;
+/** SACK blocks and ECN-Echo. */
+function takeMarks(tcb: Tcb, s: Sender, seg: Segment, ev: AckEvent): void {
+  if (tcb.sackOk && seg.sackCount > 0) sacktagWriteQueue(tcb, s, seg, ev);
+  if (ecnEcho(tcb, seg)) ev.flag |= FLAG_ECE;
+  s.delivered = (s.delivered + ev.sackDelivered) | 0;
 }
 
-/** An ACK below SND.UNA: a straggler whose text still counts, or far too old (RFC 5961 5.2). */
+/** Something was under way when the ACK came: what does it say about that? */
+function underWay(tcb: Tcb, s: Sender, ack: number, ev: AckEvent): void {
+  cleanRtxQueue(tcb, s, ev);
+  rackUpdateReoWnd(tcb, s, ev);
+  if (s.tlpOut) processTlpAck(tcb, s, ack, ev.flag);
+  const { flag } = ev;
+  if ((flag & FLAG_NOT_DUP) === 0 || (flag & FLAG_CA_ALERT) !== 0 || tcb.caState !== CA_OPEN) {
+    const news = FLAG_SND_UNA_ADVANCED | FLAG_NOT_DUP | FLAG_DSACKING_ACK;
+    alert(tcb, s, ev, (flag & news) === 0 ? 1 : 0);
+  }
+  if ((ev.flag & FLAG_SET_XMIT_TIMER) !== 0) setXmitTimer(tcb, s);
+  congControl(tcb, s, ev, newlyDelivered(tcb, s, ev));
+}
+
+/** The congestion state moves; what is to be sent is left to output. */
+function alert(tcb: Tcb, s: Sender, ev: AckEvent, dupAcks: number): void {
+  const rexmit = fastretransAlert(tcb, s, ev, dupAcks);
+  if (rexmit !== REXMIT_NONE) s.rexmit = rexmit;
+}
+
+/** Segments that the ACK has delivered. */
+function newlyDelivered(tcb: Tcb, s: Sender, ev: AckEvent): number {
+  const { net } = tcb.tcp;
+  const delivered = (s.delivered - ev.deliveredBefore) | 0;
+  if (delivered === 0) return 0;
+  net.count(Mib.TCPDelivered, delivered);
+  if ((ev.flag & FLAG_ECE) !== 0) {
+    s.deliveredCe += delivered;
+    net.count(Mib.TCPDeliveredCE, delivered);
+  }
+  return delivered;
+}
+
+/** The window shrinks while the state says so, else it may grow (Linux: tcp_cong_control). */
+function congControl(tcb: Tcb, s: Sender, ev: AckEvent, delivered: number): void {
+  if (inCwndReduction(tcb)) cwndReduction(tcb, s, delivered, newlyLost(s, ev), ev.flag);
+  else if (mayRaiseCwnd(tcb, s, ev.flag)) {
+    tcb.congestion.congAvoid(tcb, s, delivered);
+    s.cwndStampUs = tcb.tcp.net.nowUs;
+  }
+  updatePacingRate(tcb, s);
+}
+
+/** On a path that reorders a lot any delivery counts, else only what is in order. */
+function mayRaiseCwnd(tcb: Tcb, s: Sender, flag: number): boolean {
+  const much = s.reordering > tcb.tcp.net.sysctl.tcpReordering;
+  return (flag & (much ? FLAG_FORWARD_PROGRESS : FLAG_DATA_ACKED)) !== 0;
+}
+
+/** Nothing but our SYN was under way: the ACK may open a window, or call an old loss a mistake. */
+function nothingUnderWay(tcb: Tcb, s: Sender | null, ack: number, ev: AckEvent): void {
+  if (s !== null && (ev.flag & FLAG_DSACKING_ACK) !== 0) {
+    alert(tcb, s, ev, 0);
+    newlyDelivered(tcb, s, ev);
+  }
+  if (tcb.xmitTimer === TIME_RETRANS && tcb.sndUna === tcb.sndNxt) stopRetransmit(tcb);
+  ackProbe(tcb);
+  if (s?.tlpOut === true) processTlpAck(tcb, s, ack, ev.flag);
+}
+
+function unsentBytes(tcb: Tcb): number {
+  return (Atomics.load(tcb.tcp.ctl, tcb.sndRing + RING_TAIL) - tcb.sndNxt) | 0;
+}
+
+/**
+ * A window that takes what waits ends the probing; else the next probe is put off, as the peer is
+ * there (Linux: tcp_ack_probe).
+ */
+function ackProbe(tcb: Tcb): void {
+  if (tcb.xmitTimer !== TIME_PROBE0) return;
+  const unsent = unsentBytes(tcb);
+  const fin = tcb.finQueued && !tcb.finSent ? 1 : 0;
+  if (unsent + fin <= 0) return;
+  const open = (tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0;
+  if (Math.min(unsent + fin, sizeGoal(tcb, currentMss(tcb), GSO_MAX_BYTES)) <= open) {
+    tcb.backoff = tcb.probesStampUs = 0;
+    stopRetransmit(tcb);
+  } else {
+    armXmitTimer(tcb, TIME_PROBE0, probe0WhenUs(tcb));
+  }
+}
+
+/**
+ * An ACK below SND.UNA: a straggler whose text still counts, or far too old (RFC 5961 5.2, RFC 9293
+ * MAY-12).
+ */
 function oldAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   let most = tcb.maxWindow;
   // Newer kernels also know that nothing before the first byte can be acknowledged.
@@ -81,73 +191,57 @@ function oldAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     challengeAck(tcp, tcb);
     return false;
   }
-  if (tcb.sackOk && seg.sackCount > 0 && takeSacks(tcp, tcb, seg) > 0) onDupAck(tcp, tcb);
+  const s = tcb.sender;
+  if (s !== null && tcb.sackOk && seg.sackCount > 0) {
+    const ev = tcp.ackEvent;
+    ev.begin(tcb, s, seg);
+    sacktagWriteQueue(tcb, s, seg, ev);
+    alert(tcb, s, ev, 0);
+    newlyDelivered(tcb, s, ev);
+    tcp.mark(tcb, PENDING_OUTPUT);
+  }
   return true;
 }
 
 /**
- * RFC 9293: SND.WL1, SND.WL2 keep old segments from moving the window (Linux:
- * tcp_may_update_window).
+ * Is the segment newer than the one that the window came from (Linux: tcp_may_update_window)? Newer
+ * kernels also believe a window that closes without any progress.
  */
-export function updateWindow(tcb: Tcb, seg: Segment): boolean {
+export function mayUpdateWindow(tcb: Tcb, seg: Segment, wnd: number): boolean {
+  if (after(seg.ack, tcb.sndUna) || after(seg.seq, tcb.sndWl1)) return true;
+  if (seg.seq !== tcb.sndWl1) return false;
+  return wnd > tcb.sndWnd || (wnd === 0 && tcb.tcp.net.sysctl.profile !== '5.0');
+}
+
+/** What takeWindow has done. */
+const WINDOW_SAME = 0;
+/** The segment may say what the window is, but says nothing new. */
+const WINDOW_CONFIRMED = 1;
+const WINDOW_MOVED = 2;
+
+/**
+ * RFC 9293: SND.WL1, SND.WL2 keep old segments from moving the window, a 32-bit number (REC-1)
+ * (Linux: tcp_ack_update_window).
+ */
+function takeWindow(tcb: Tcb, seg: Segment): number {
   const wnd = (seg.flags & SYN) !== 0 ? seg.wnd : seg.wnd << tcb.sndWscale;
-  const newer =
-    after(seg.ack, tcb.sndUna) ||
-    after(seg.seq, tcb.sndWl1) ||
-    (seg.seq === tcb.sndWl1 && wnd > tcb.sndWnd);
-  if (!newer) return false;
+  if (!mayUpdateWindow(tcb, seg, wnd)) return WINDOW_SAME;
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;
-  if (wnd === tcb.sndWnd) return false;
+  if (wnd === tcb.sndWnd) return WINDOW_CONFIRMED;
   tcb.sndWnd = wnd;
+  if (tcb.sender !== null && unsentBytes(tcb) > 0) slowStartAfterIdle(tcb, tcb.sender);
   if (wnd > tcb.maxWindow) tcb.maxWindow = wnd;
-  return true;
+  return WINDOW_MOVED;
 }
 
-/** SND.UNA moves: memory comes back, clocks tick, windows grow. */
-function advance(tcp: Tcp, tcb: Tcb, seg: Segment, acked: number): void {
-  const { net } = tcp;
-  tcb.sndUna = seg.ack;
-  if (tcb.sacked !== null) tcb.sacked.trimBefore(seg.ack);
-  tcb.lastActiveUs = net.nowUs;
+/** SND.UNA moves: memory comes back. */
+function advance(tcp: Tcp, tcb: Tcb, acked: number): void {
+  tcb.sndUna = (tcb.sndUna + acked) | 0;
+  tcb.lastActiveUs = tcp.net.nowUs;
   tcb.bytesAcked = Math.min(tcb.bytesAcked + acked, BYTES_ACKED_MOST);
-  measureRtt(tcp, tcb, seg);
-  tcb.retransmits = 0;
-  tcb.backoff = 0;
-  tcb.softError = 0;
+  tcb.counts.bytesAcked += acked;
   releaseSent(tcp, tcb);
-  const was = tcb.caState;
-  if (was >= CA_RECOVERY) onRecoveryAdvance(tcp, tcb, acked);
-  else tcb.dupAcks = 0;
-  if (mayGrow(tcb, was)) tcb.congestion.onAck(tcb, acked, net.nowUs);
-  if (tcb.sndUna === tcb.sndNxt) stopRetransmit(tcb);
-  else armRetransmit(tcp, tcb);
-  growSendRing(tcp, tcb);
-}
-
-/**
- * Slow start after an RTO; else only while cwnd is what limits the sender (Linux:
- * tcp_is_cwnd_limited).
- */
-function mayGrow(tcb: Tcb, caState: number): boolean {
-  if (caState !== CA_OPEN) return caState === CA_LOSS;
-  return tcb.cwndLimited || (tcb.cwnd < tcb.ssthresh && tcb.cwnd < 2 * tcb.maxInFlight);
-}
-
-/**
- * RFC 6298 3: Karn's rule for the timed segment, and while something was sent again the timestamp
- * echo (RFC 7323 4). A backed-off RTO stays until there is a sample (RFC 6298 5, note after 5.7):
- * else a path slower than the RTO would never be learnt.
- */
-function measureRtt(tcp: Tcp, tcb: Tcb, seg: Segment): void {
-  const { nowUs } = tcp.net;
-  if (tcb.rttTimed && !before(tcb.sndUna, tcb.rttSeq)) {
-    tcb.rttTimed = false;
-    rttSample(tcb, nowUs - tcb.rttSentUs);
-  } else if (tcb.caState >= CA_RECOVERY && tcb.tsOk && seg.hasTimestamp && seg.tsecr !== 0) {
-    const ms = (tsNow(nowUs, tcb.tsOffset) - seg.tsecr) | 0;
-    if (ms >= 0) rttSample(tcb, Math.max(ms, 1) * 1000);
-  }
 }
 
 /** Gives acknowledged bytes of the ring back to the writer (our SYN and FIN take no room in it). */
@@ -168,7 +262,7 @@ function growSendRing(tcp: Tcp, tcb: Tcb): void {
   const { ctl, net } = tcp;
   const ring = tcb.sndRing;
   const capacity = ctl[ring + RING_CAPACITY]!;
-  if (ctl[ring + RING_PAGE] === 0 || tcb.cwnd * 2 <= capacity) return;
+  if (ctl[ring + RING_PAGE] === 0 || tcb.cwnd * tcb.sndMss * 2 <= capacity) return;
   const most = tcb.sndBufLocked ? ringCapacityFor(ctl[ring + RING_LIMIT]!) : net.sysctl.tcpWmemMax;
   if (capacity * 2 > most) return;
   const head = ctl[ring + RING_HEAD]!;

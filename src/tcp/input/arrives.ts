@@ -8,13 +8,13 @@ import { CHECKSUM_NONE, type Skb } from '../../net/skb.js';
 import { inetLookup, inetLookupListener } from '../../reuseport/lookup.js';
 import { SK_REQUEST, SK_TIMEWAIT, type SockCommon } from '../../reuseport/sock-common.js';
 import { type RequestSock, type TimewaitSock, timewaitKill } from '../minisocks.js';
-import { RST, type Segment } from '../segment.js';
+import { ACK, RST, type Segment, SYN } from '../segment.js';
 import { PENDING_ACK } from '../sock.js';
 import { TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT } from '../state.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { listenArrives } from './listen.js';
-import { REQ_ORPHANED, requestArrives } from './request.js';
+import { REQ_LISTENER, REQ_ORPHANED, requestArrives } from './request.js';
 import { synSentArrives } from './syn-sent.js';
 import { synchronizedArrives } from './synchronized.js';
 import { TW_RST, TW_SYN, timewaitArrives, timewaitIsn } from './time-wait.js';
@@ -39,9 +39,17 @@ export function tcpV4Rcv(tcp: Tcp, skb: Skb): void {
   }
   const { hashinfo } = tcp;
   const sk = inetLookup(hashinfo, seg.saddr, seg.sport, seg.daddr, seg.dport, skb.ifindex, skb);
+  if (sk === null || sk.kind !== SK_TIMEWAIT) traceDecision(tcp, seg);
   deliver(tcp, seg, skb, sk);
 }
 
+/** Each SYN has one decision: the lookup's, before anything that it leads to is sent. */
+function traceDecision({ net, hashinfo }: Tcp, seg: Segment): void {
+  if (hashinfo.decision === null || (seg.flags & (SYN | ACK | RST)) !== SYN) return;
+  net.trace?.decision?.(hashinfo.decision);
+}
+
+/** RFC 9293 MUST-3. */
 function checksumOk(skb: Skb): boolean {
   const length = skb.end - skb.transport;
   const pseudo = pseudoSum(skb.saddr, skb.daddr, IPPROTO_TCP, length);
@@ -49,10 +57,11 @@ function checksumOk(skb: Skb): boolean {
 }
 
 function deliver(tcp: Tcp, seg: Segment, skb: Skb, sk: SockCommon | null): void {
+  if (sk !== null) seg.boundDevIf = sk.boundDevIf;
   if (sk === null) {
     noConnection(tcp, seg);
   } else if (sk.kind === SK_REQUEST) {
-    if (requestArrives(tcp, sk as RequestSock, seg) === REQ_ORPHANED) again(tcp, seg, skb);
+    toRequest(tcp, seg, skb, sk as RequestSock);
   } else if (sk.kind === SK_TIMEWAIT) {
     toTimewait(tcp, seg, skb, sk as TimewaitSock);
   } else {
@@ -60,16 +69,37 @@ function deliver(tcp: Tcp, seg: Segment, skb: Skb, sk: SockCommon | null): void 
   }
 }
 
+function toRequest(tcp: Tcp, seg: Segment, skb: Skb, req: RequestSock): void {
+  const verdict = requestArrives(tcp, req, seg, skb);
+  if (verdict === REQ_ORPHANED) again(tcp, seg, skb);
+  else if (verdict === REQ_LISTENER) toListener(tcp, seg, skb, req.listener);
+}
+
+/** An ACK that is not for the request may answer a cookie. A closed listener's group takes it. */
+function toListener(tcp: Tcp, seg: Segment, skb: Skb, listener: Tcb): void {
+  const { hashinfo } = tcp;
+  const { saddr, sport, daddr, dport } = seg;
+  const sk =
+    listener.state === TCP_LISTEN
+      ? listener
+      : inetLookupListener(hashinfo, saddr, sport, daddr, dport, skb.ifindex, skb);
+  if (sk === null) noConnection(tcp, seg);
+  else listenArrives(tcp, sk as Tcb, seg, 0);
+}
+
 /** The request's listener has closed: whoever listens there now, or nobody, gets the segment. */
 function again(tcp: Tcp, seg: Segment, skb: Skb): void {
   const { hashinfo } = tcp;
   const sk = inetLookup(hashinfo, seg.saddr, seg.sport, seg.daddr, seg.dport, skb.ifindex, skb);
+  seg.boundDevIf = sk === null ? 0 : sk.boundDevIf;
   if (sk === null) noConnection(tcp, seg);
   else toSocket(tcp, sk as Tcb, seg);
 }
 
 function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
   const verdict = timewaitArrives(tcp, tw, seg);
+  // A SYN that may open a new connection is the listener's, and that lookup is its decision.
+  if (verdict !== TW_SYN) traceDecision(tcp, seg);
   if (verdict === TW_RST) {
     tcp.wiring.sendReset(tcp, seg);
     timewaitKill(tcp, tw);
@@ -84,6 +114,7 @@ function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
       skb.ifindex,
       skb,
     );
+    traceDecision(tcp, seg);
     if (listener === null) {
       tcp.mark(tw, PENDING_ACK);
       return;
@@ -95,8 +126,13 @@ function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
 }
 
 function toSocket(tcp: Tcp, tcb: Tcb, seg: Segment): void {
-  if (tcb.state === TCP_LISTEN) listenArrives(tcp, tcb, seg, 0);
-  else if (tcb.state === TCP_SYN_SENT) synSentArrives(tcp, tcb, seg);
+  if (tcb.state === TCP_LISTEN) {
+    listenArrives(tcp, tcb, seg, 0);
+    return;
+  }
+  // Linux: sk_incoming_cpu_update. A group counts its members' wishes by this field.
+  if (tcb.reuseportCb === null) tcb.incomingCpu = seg.cpu;
+  if (tcb.state === TCP_SYN_SENT) synSentArrives(tcp, tcb, seg);
   else if (tcb.state !== TCP_CLOSE) synchronizedArrives(tcp, tcb, seg);
 }
 

@@ -8,6 +8,7 @@ import { ECONNREFUSED, ECONNRESET, EPIPE } from '../../net/errno.js';
 import { Mib } from '../../net/mib.js';
 import { ringUsed } from '../../net/ring.js';
 import { ackNow, enterQuickack } from '../ack-policy.js';
+import { fastopenOddEnd } from '../fastopen-path.js';
 import { receiveWindow } from '../rcv-window.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before } from '../seq.js';
@@ -53,7 +54,8 @@ export function oowRateLimited(tcp: Tcp, sock: OowLimited, seg: Segment, counter
   return oowLimited(tcp, sock, counter);
 }
 
-function oowLimited(tcp: Tcp, sock: OowLimited, counter: number): boolean {
+/** The same for what is not exempt: answers to segments that could end a connection. */
+export function oowLimited(tcp: Tcp, sock: OowLimited, counter: number): boolean {
   const { nowUs, sysctl } = tcp.net;
   if (nowUs - sock.lastOowUs < sysctl.tcpInvalidRatelimit * 1000) {
     tcp.net.count(counter);
@@ -208,7 +210,10 @@ function resetAfterFin(tcb: Tcb, seg: Segment): boolean {
   return seg.seq === ((tcb.rcvNxt - 1) | 0) && inStates(tcb.state, AFTER_PEER_FIN);
 }
 
-/** Second: RST. RFC 5961 3.2: only the exact sequence number resets. */
+/**
+ * Second: RST, with text or not (RFC 9293 SHLD-2), also at a closed window (MUST-66). RFC 5961 3.2:
+ * only the exact sequence number resets.
+ */
 export function checkRst(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if ((seg.flags & RST) === 0) return true;
   const { ofo } = tcb;
@@ -216,12 +221,16 @@ export function checkRst(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     seg.seq === tcb.rcvNxt ||
     (tcb.sackOk && ofo !== null && ofo.count > 0 && seg.seq === ofo.right(ofo.count - 1)) ||
     resetAfterFin(tcb, seg);
-  if (exact) tcpReset(tcp, tcb);
-  else challengeAck(tcp, tcb);
+  if (exact) {
+    tcpReset(tcp, tcb);
+    return false;
+  }
+  if (tcb.tfo !== null) fastopenOddEnd(tcp, tcb);
+  challengeAck(tcp, tcb);
   return false;
 }
 
-/** The peer has reset the connection (Linux: tcp_reset). */
+/** The peer has reset the connection (RFC 9293 MUST-12; Linux: tcp_reset). */
 export function tcpReset(tcp: Tcp, tcb: Tcb): void {
   let errno = ECONNRESET;
   if (tcb.state === TCP_SYN_SENT) errno = ECONNREFUSED;
@@ -238,9 +247,11 @@ function challengeSyn(tcp: Tcp, tcb: Tcb): void {
 /** Fourth: SYN. RFC 5961 4.2: never kills, always challenged. */
 export function checkSyn(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if ((seg.flags & SYN) === 0) return true;
-  // Simultaneous open: the peer's SYN-ACK completes the handshake like a bare ACK.
+  // Simultaneous open: the peer's SYN-ACK completes the handshake like a bare ACK. A child's peer
+  // has no reason to repeat its SYN with the third ACK.
   const crossed =
     tcb.state === TCP_SYN_RECV &&
+    tcb.parent === null &&
     (seg.flags & ACK) !== 0 &&
     seg.ack === tcb.sndNxt &&
     ((seg.seq + 1) | 0) === tcb.rcvNxt &&

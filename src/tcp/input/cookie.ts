@@ -6,7 +6,8 @@
 import { Mib } from '../../net/mib.js';
 import { acceptQueueIsFull } from '../accept-queue.js';
 import { RequestSock, requestAdd, requestDrop } from '../minisocks.js';
-import { windowScale } from '../rcv-window.js';
+import { offeredSpace } from '../rcv-space.js';
+import { initialWindow, windowScale } from '../rcv-window.js';
 import type { Segment } from '../segment.js';
 import { PENDING_SYNACK } from '../sock.js';
 import { CookieKeys, cookieIsn, cookieMss, cookieOptions, cookieTimestamp } from '../syncookies.js';
@@ -25,11 +26,12 @@ export function sendCookie(tcp: Tcp, req: RequestSock, seg: Segment): void {
   req.iss = cookieIsn(tcp.cookieKeys, seg, req.mss, net.nowUs);
   if (req.tsOk) {
     const nowMs = Math.floor(net.nowUs / 1000);
-    const options = { wscale: req.peerWscale, sack: req.sackOk };
+    const options = { wscale: req.peerWscale, sack: req.sackOk, ecn: req.ecnOk };
     req.tsOffset = (req.tsOffset + cookieTimestamp(nowMs, options) - nowMs) | 0;
   } else {
     req.peerWscale = -1;
     req.sackOk = false;
+    req.ecnOk = false;
   }
   const { listener } = req;
   // A member of a group may get the ACK of another member's cookie.
@@ -57,6 +59,8 @@ export function cookieArrives(tcp: Tcp, listener: Tcb, seg: Segment): boolean {
   net.count(Mib.SyncookiesRecv);
   const req = new RequestSock(tcp, listener);
   if (!recall(tcp, req, seg, mss)) return false;
+  // The window is reckoned anew, by the peer's segment size: ours was not remembered.
+  req.rcvWnd = initialWindow(tcp, offeredSpace(listener), mss, req.rcvWscale);
   // The lookup of this very ACK has chosen the listener.
   req.phash = tcp.hashinfo.phash;
   req.slot = tcp.hashinfo.slot;
@@ -66,7 +70,7 @@ export function cookieArrives(tcp: Tcp, listener: Tcb, seg: Segment): boolean {
     net.count(Mib.ListenDrops);
     return true;
   }
-  thirdAck(tcp, req, seg);
+  thirdAck(tcp, req, seg, listener);
   // No descriptor was left: nothing is remembered, as before.
   if (req.ehashSlot >= 0) requestDrop(tcp, req);
   return true;
@@ -81,11 +85,12 @@ function recall(tcp: Tcp, req: RequestSock, seg: Segment, mss: number): boolean 
   req.irs = (seg.seq - 1) | 0;
   req.iss = (seg.ack - 1) | 0;
   if (!req.tsOk) return !seg.hasTimestamp;
-  const { wscale, sack } = cookieOptions((seg.tsecr - req.tsOffset) | 0);
+  const { wscale, sack, ecn } = cookieOptions((seg.tsecr - req.tsOffset) | 0);
   if ((sack && sysctl.tcpSack === 0) || (wscale >= 0 && sysctl.tcpWindowScaling === 0))
     return false;
   req.sackOk = sack;
+  req.ecnOk = ecn && sysctl.tcpEcn !== 0;
   req.peerWscale = Math.min(wscale, 14);
-  if (wscale >= 0) req.rcvWscale = windowScale(Math.max(req.listener.rcvSpace, sysctl.tcpRmemMax));
+  if (wscale >= 0) req.rcvWscale = windowScale(tcp, req.listener);
   return true;
 }

@@ -19,15 +19,16 @@ import type { Skb } from '../../net/skb.js';
 import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import { SK_FULL, SK_REQUEST } from '../../reuseport/sock-common.js';
 import { type RequestSock, requestDrop } from '../minisocks.js';
-import { HEADERS_BYTES } from '../mss.js';
-import { setRto } from '../rtt.js';
+import { HEADERS_BYTES, pathMtu } from '../mss.js';
+import { simpleRetransmit } from '../recovery.js';
+import { rtoMaxUs, setRto } from '../rtt.js';
 import { between } from '../seq.js';
 import { synOutstanding, tcpFail } from '../set-state.js';
-import { PENDING_HEAD, PENDING_OUTPUT } from '../sock.js';
+import { PENDING_OUTPUT } from '../sock.js';
 import { TCP_SYN_RECV, TCP_SYN_SENT } from '../state.js';
-import { CA_LOSS, CA_OPEN, RTO_INITIAL_US, RTO_MAX_US, type Tcb } from '../tcb.js';
+import { PMTUDISC_DONT, PMTUDISC_PROBE, RTO_INITIAL_US, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
-import { armTimer } from '../timer-arm.js';
+import { armXmitTimer, rtoDeltaUs, TIME_RETRANS } from '../timer-arm.js';
 
 const ICMP_DEST_UNREACH = 3;
 const ICMP_TIME_EXCEEDED = 11;
@@ -61,6 +62,7 @@ const UNREACHABLE: readonly number[] = [
 /** Net and host unreachable: a half-open connection is given up for them. */
 const HOST_UNREACH = 1;
 
+/** RFC 9293 MUST-54, RFC 1122 4.2.3.9. */
 export function tcpV4Err(tcp: Tcp, skb: Skb, type: number, code: number, info: number): void {
   const { view, transport: at } = skb;
   const sport = view.getUint16(at);
@@ -110,10 +112,11 @@ function connectionError(
       return;
     }
     errno = UNREACHABLE[code]!;
-    if (code <= HOST_UNREACH) revertBackoff(tcp, tcb, seq);
+    if (code <= HOST_UNREACH) revertBackoff(tcb, seq);
   } else if (type === ICMP_TIME_EXCEEDED) errno = EHOSTUNREACH;
   else errno = EPROTO;
   if (tcb.state === TCP_SYN_SENT || tcb.state === TCP_SYN_RECV) tcpFail(tcp, tcb, errno);
+  // RFC 9293 MUST-56, SHLD-25.
   else tcb.softError = errno;
 }
 
@@ -121,22 +124,24 @@ function connectionError(
  * RFC 6069: the retransmission of SND.UNA was not lost in a congested network but had no way to go;
  * one doubling of the RTO is taken back (Linux: tcp_ld_RTO_revert).
  */
-function revertBackoff(tcp: Tcp, tcb: Tcb, seq: number): void {
-  if (seq !== tcb.sndUna || tcb.backoff === 0 || tcb.probing || synOutstanding(tcb)) return;
-  const sentUs = tcb.retransUs - tcb.rtoUs;
+function revertBackoff(tcb: Tcb, seq: number): void {
+  const s = tcb.sender;
+  if (seq !== tcb.sndUna || tcb.backoff === 0 || tcb.retransmits === 0) return;
+  if (s === null || s.packetsOut === 0) return;
   tcb.backoff--;
   if (tcb.srttUs > 0) setRto(tcb);
   else tcb.rtoUs = RTO_INITIAL_US;
-  tcb.rtoUs = Math.min(tcb.rtoUs * 2 ** tcb.backoff, RTO_MAX_US);
-  tcb.retransUs = Math.max(tcp.net.nowUs, sentUs + tcb.rtoUs);
-  armTimer(tcp, tcb);
+  tcb.rtoUs = Math.min(tcb.rtoUs * 2 ** tcb.backoff, rtoMaxUs(tcb));
+  armXmitTimer(tcb, TIME_RETRANS, Math.max(rtoDeltaUs(tcb, s), 0));
 }
 
 /**
  * RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
  */
 function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
-  const current = tcb.pmtu > 0 ? tcb.pmtu : tcp.net.device.mtu;
+  // IP_MTU_DISCOVER may say not to believe it (Linux: ip_sk_accept_pmtu).
+  if (tcb.pmtudisc === PMTUDISC_DONT || tcb.pmtudisc > PMTUDISC_PROBE) return;
+  const current = pathMtu(tcp, tcb);
   const pmtu = Math.max(mtu, Math.min(MIN_PMTU, current));
   if (mtu < pmtu) tcb.pmtuLocked = true;
   if (pmtu >= current) return;
@@ -144,11 +149,5 @@ function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   if (synOutstanding(tcb)) return;
   const options = tcb.tsOk ? 12 : 0;
   tcb.sndMss = Math.min(tcb.sndMss, pmtu - HEADERS_BYTES - options);
-  if (tcb.caState === CA_OPEN && tcb.sndUna !== tcb.sndNxt) {
-    tcb.caState = CA_LOSS;
-    tcb.recoveryPoint = tcb.lossPoint = tcb.sndNxt;
-    tcb.rtxNxt = tcb.sndUna;
-    tcb.rttTimed = false;
-    tcp.mark(tcb, PENDING_OUTPUT | PENDING_HEAD);
-  }
+  if (simpleRetransmit(tcb)) tcp.mark(tcb, PENDING_OUTPUT);
 }

@@ -6,6 +6,7 @@
 import { Mib } from '../../net/mib.js';
 import { synQueueFull } from '../../reuseport/profile.js';
 import { acceptQueueIsFull } from '../accept-queue.js';
+import { tryFastopen } from '../fastopen.js';
 import { RequestSock, requestAdd } from '../minisocks.js';
 import { secureTcpSeq } from '../secure-seq.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
@@ -49,7 +50,6 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
     net.count(Mib.ListenDrops);
     return;
   }
-  if (hashinfo.decision !== null) net.trace?.decision?.(hashinfo.decision);
   const req = new RequestSock(tcp, listener);
   fillRequest(tcp, req, seg);
   if (cookie) {
@@ -63,6 +63,7 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
   req.phash = hashinfo.phash;
   req.slot = hashinfo.slot;
   req.members = hashinfo.members;
+  if (tryFastopen(tcp, req, seg)) return;
   if (!requestAdd(tcp, req)) {
     net.count(Mib.ListenDrops);
     return;

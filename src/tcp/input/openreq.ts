@@ -2,8 +2,10 @@
  * What a request socket takes from the segment that opened it (Linux tcp_input.c: tcp_openreq_init,
  * tcp_minisocks.c: tcp_openreq_init_rwin). What becomes of the request is listen.ts and cookie.ts.
  */
+import { ecnCreateRequest } from '../ecn.js';
 import type { RequestSock } from '../minisocks.js';
 import { advertisedMss } from '../mss.js';
+import { offeredSpace } from '../rcv-space.js';
 import { initialWindow, windowScale } from '../rcv-window.js';
 import { secureTcpTsOffset } from '../secure-seq.js';
 import type { Segment } from '../segment.js';
@@ -28,6 +30,7 @@ export function fillRequest(tcp: Tcp, req: RequestSock, seg: Segment): void {
   req.mss = seg.mss === 0 ? DEFAULT_MSS : seg.mss;
   if (listener.userMss > 0) req.mss = Math.min(req.mss, listener.userMss);
   req.sackOk = seg.sackPermitted && sysctl.tcpSack !== 0;
+  req.ecnOk = ecnCreateRequest(tcp, seg);
   req.tsOk = seg.hasTimestamp && sysctl.tcpTimestamps !== 0;
   if (req.tsOk) {
     req.tsRecent = seg.tsval;
@@ -37,8 +40,8 @@ export function fillRequest(tcp: Tcp, req: RequestSock, seg: Segment): void {
   }
   if (seg.wscale >= 0 && sysctl.tcpWindowScaling !== 0) {
     req.peerWscale = seg.wscale;
-    req.rcvWscale = windowScale(Math.max(listener.rcvSpace, sysctl.tcpRmemMax));
+    req.rcvWscale = windowScale(tcp, listener);
   }
-  const mss = advertisedMss(tcp, listener) - (req.tsOk ? 12 : 0);
-  req.rcvWnd = initialWindow(listener.rcvSpace, mss);
+  const mss = advertisedMss(tcp, listener, req) - (req.tsOk ? 12 : 0);
+  req.rcvWnd = initialWindow(tcp, offeredSpace(listener), mss, req.rcvWscale);
 }

@@ -7,26 +7,33 @@ import { assert } from '../../net/assert.js';
 import { EPOLLIN } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { RING_LIMIT, ringReset } from '../../net/ring.js';
-import { KIND_TCP } from '../../net/sockmem.js';
+import type { Skb } from '../../net/skb.js';
+import { BLOCK_SND_NXT, KIND_TCP } from '../../net/sockmem.js';
 import { inetInheritPort } from '../../reuseport/bhash.js';
 import { inetEhashInsert } from '../../reuseport/ehash.js';
 import { acceptQueueIsFull, acceptQueuePush } from '../accept-queue.js';
+import { drainProgress } from '../drain.js';
+import { ECN_OK } from '../ecn.js';
+import { inheritOptions } from '../inherit.js';
 import { initialCwnd } from '../init-transfer.js';
+import { migrationTarget, requestChosen } from '../migrate.js';
 import { type RequestSock, requestDrop, requestUnlink } from '../minisocks.js';
-import { syncMss } from '../mss.js';
+import { advertisedMss, syncMss } from '../mss.js';
+import { TIMESTAMP_BYTES } from '../options.js';
 import { publishAddresses, publishChoice } from '../publish.js';
+import { initReceiveSpace } from '../rcv-space.js';
 import { rttSample } from '../rtt.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
 import { between } from '../seq.js';
 import { destroy, setState, tcpDone } from '../set-state.js';
 import { PENDING_ACK, PENDING_SYNACK } from '../sock.js';
 import { TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV } from '../state.js';
-import { RTO_INITIAL_US, RTO_MAX_US, Tcb } from '../tcb.js';
+import { RTO_INITIAL_US, RTO_MAX_US, SS_CONNECTED, Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { armTimer } from '../timer-arm.js';
 import { keepIdleUs } from '../timers.js';
 import { tsNow } from '../ts-clock.js';
-import { inWindow, oowRateLimited, pawsReject } from './checks.js';
+import { inWindow, oowLimited, oowRateLimited, pawsReject } from './checks.js';
 import { synchronizedArrives } from './synchronized.js';
 
 /**
@@ -35,12 +42,19 @@ import { synchronizedArrives } from './synchronized.js';
 export const REQ_ORPHANED = 0;
 /** The segment has been dealt with. */
 export const REQ_DONE = 1;
+/** The segment acknowledges something else: for the listener, as if there were no request. */
+export const REQ_LISTENER = 2;
 
-export function requestArrives(tcp: Tcp, req: RequestSock, seg: Segment): number {
-  const { listener } = req;
+export function requestArrives(tcp: Tcp, req: RequestSock, seg: Segment, skb: Skb): number {
+  let { listener } = req;
   if (listener.state !== TCP_LISTEN) {
-    requestDrop(tcp, req);
-    return REQ_ORPHANED;
+    // Whoever would take the request over answers; it moves only as a connection, or by its timer.
+    const target = migrationTarget(tcp, listener, req, skb);
+    if (target === null) {
+      requestDrop(tcp, req);
+      return REQ_ORPHANED;
+    }
+    listener = target;
   }
   const { net } = tcp;
   const { flags } = seg;
@@ -52,29 +66,27 @@ export function requestArrives(tcp: Tcp, req: RequestSock, seg: Segment): number
     return REQ_DONE;
   }
   if ((flags & (ACK | RST)) === ACK && seg.ack !== ((req.iss + 1) | 0)) {
-    tcp.wiring.sendReset(tcp, seg);
-    return REQ_DONE;
+    return REQ_LISTENER;
   }
   const rcvNxt = (req.irs + 1) | 0;
   const liar = badEcho(tcp, req, seg);
   if (old || liar || !inWindow(seg, rcvNxt, (rcvNxt + req.rcvWnd) | 0)) {
-    if ((flags & RST) === 0) answer(tcp, req, seg);
+    const silent = (flags & RST) !== 0;
+    if (!silent && !oowRateLimited(tcp, req, seg, Mib.TCPACKSkippedSynRecv)) answer(tcp, req, seg);
     if (old) net.count(Mib.PAWSEstab);
     else if (liar) net.count(Mib.TSEcrRejected);
     return REQ_DONE;
   }
   if ((flags & RST) !== 0) resetRequest(tcp, req, seg);
-  else if ((flags & SYN) !== 0 && seg.seq !== req.irs) killRequest(tcp, req, seg, true);
-  else if ((flags & ACK) !== 0) thirdAck(tcp, req, seg);
+  else if ((flags & SYN) !== 0 && seg.seq !== req.irs) failRequest(tcp, req, seg, true);
+  else if ((flags & ACK) !== 0) acknowledged(tcp, req, seg, listener);
   return REQ_DONE;
 }
 
-/** An ACK that tells the peer where we are, within the rate limit; true: it will go out. */
-function answer(tcp: Tcp, req: RequestSock, seg: Segment): boolean {
-  if (oowRateLimited(tcp, req, seg, Mib.TCPACKSkippedSynRecv)) return false;
+/** An ACK that tells the peer where we are. */
+function answer(tcp: Tcp, req: RequestSock, seg: Segment): void {
   req.tos = seg.tos;
   tcp.mark(req, PENDING_ACK);
-  return true;
 }
 
 /** How long the SYN-ACK timer runs now. */
@@ -103,95 +115,101 @@ function badEcho(tcp: Tcp, req: RequestSock, seg: Segment): boolean {
 /** RFC 5961 3.2 for half-open connections: exact kills, elsewhere in the window is challenged. */
 function resetRequest(tcp: Tcp, req: RequestSock, seg: Segment): void {
   const exact = seg.seq === ((req.irs + 1) | 0);
-  if (exact || tcp.net.sysctl.profile === '5.0') killRequest(tcp, req, seg, false);
-  else if (answer(tcp, req, seg)) tcp.net.count(Mib.TCPChallengeACK);
+  if (exact || tcp.net.sysctl.profile === '5.0') failRequest(tcp, req, seg, false);
+  else if (!oowLimited(tcp, req, Mib.TCPACKSkippedChallenge)) {
+    tcp.net.count(Mib.TCPChallengeACK);
+    answer(tcp, req, seg);
+  }
+}
+
+function failRequest(tcp: Tcp, req: RequestSock, seg: Segment, reset: boolean): void {
+  tcp.net.count(Mib.TcpAttemptFails);
+  killRequest(tcp, req, seg, reset);
 }
 
 function killRequest(tcp: Tcp, req: RequestSock, seg: Segment, reset: boolean): void {
   if (reset) tcp.wiring.sendReset(tcp, seg);
   tcp.net.count(Mib.EmbryonicRsts);
-  tcp.net.count(Mib.TcpAttemptFails);
   requestDrop(tcp, req);
 }
 
-/** The handshake is complete if the accept queue has room. */
-export function thirdAck(tcp: Tcp, req: RequestSock, seg: Segment): void {
+/** TCP_DEFER_ACCEPT: for a while a bare ACK only tells that the peer is there. */
+function acknowledged(tcp: Tcp, req: RequestSock, seg: Segment, listener: Tcb): void {
+  if (req.timeouts < listener.deferAccept && seg.endSeq === ((req.irs + 1) | 0)) {
+    req.acked = true;
+    tcp.net.count(Mib.TCPDeferAcceptDrop);
+    return;
+  }
+  thirdAck(tcp, req, seg, listener);
+}
+
+/**
+ * The handshake is complete if the accept queue of `listener` has room: the request's own listener,
+ * or the one that has taken over from it.
+ */
+export function thirdAck(tcp: Tcp, req: RequestSock, seg: Segment, listener: Tcb): void {
   const { net } = tcp;
-  const { listener } = req;
-  const child = acceptQueueIsFull(tcp, listener) ? null : createChild(tcp, req, seg);
+  const moved = listener !== req.listener;
+  const child = acceptQueueIsFull(tcp, listener) ? null : createChild(tcp, req, seg, listener);
   if (child === null) {
     net.count(Mib.ListenOverflows);
     net.count(Mib.ListenDrops);
+    if (moved) net.count(Mib.TCPMigrateReqFailure);
     // The request stays, and a later ACK may find room.
+    req.acked = true;
     if (net.sysctl.tcpAbortOnOverflow !== 0) killRequest(tcp, req, seg, true);
     return;
   }
   requestUnlink(tcp, req);
-  if ((seg.flags & SYN) !== 0) {
-    // The SYN again, with our SYN acknowledged and text: it has been taken, what follows it counts.
-    seg.flags &= ~SYN;
-    seg.seq = (seg.seq + 1) | 0;
-  }
   synchronizedArrives(tcp, child, seg);
-  acceptQueuePush(tcp, listener, child.fd);
+  const pushed = acceptQueuePush(tcp, listener, child.fd);
+  assert(pushed, 'third ACK: the accept queue was not full, and is');
+  if (moved) net.count(Mib.TCPMigrateReqSuccess);
   tcp.events.ready(listener.fd, EPOLLIN);
+  drainProgress(tcp, req.listener);
 }
 
 /**
  * The full socket of a completed handshake, in the request's place in ehash. Null: no descriptor is
  * left.
  */
-function createChild(tcp: Tcp, req: RequestSock, seg: Segment): Tcb | null {
+export function createChild(tcp: Tcp, req: RequestSock, seg: Segment, listener: Tcb): Tcb | null {
   const { net, mem } = tcp;
   const fd = mem.allocFd(KIND_TCP);
   if (fd < 0) return null;
-  const { listener } = req;
   const child = new Tcb(tcp, fd);
   tcp.socks[fd] = child;
-  inheritOptions(child, listener);
+  child.socketState = SS_CONNECTED;
+  inheritOptions(tcp, child, listener);
   child.daddr = req.daddr;
   child.dport = req.dport;
+  // RFC 9293 MUST-45.
   child.rcvSaddr = req.rcvSaddr;
   child.num = req.num;
+  // The listener may have been bound to another device since.
+  child.boundDevIf = req.boundDevIf;
+  child.incomingCpu = seg.cpu;
   const replaced = inetEhashInsert(tcp.hashinfo, child, req);
   assert(replaced, 'third ACK: the request is not in ehash');
   inetInheritPort(tcp.hashinfo, listener, child);
+  child.parent = listener.listen!;
+  child.parent.children++;
+  if (listener !== req.listener) requestChosen(req, listener);
   net.count(Mib.TcpPassiveOpens);
-  startFromRequest(tcp, child, req, seg);
+  startFromRequest(tcp, child, req, seg, tcp.ctl[listener.sndRing + RING_LIMIT]!);
   publishAddresses(tcp, child);
   publishChoice(tcp, child, req.phash, req.slot, req.members);
   setState(tcp, child, TCP_SYN_RECV);
   return child;
 }
 
-/**
- * Linux: inet_csk_clone_lock copies the listener; these are the fields that a connection keeps of
- * it.
- */
-function inheritOptions(child: Tcb, listener: Tcb): void {
-  child.boundDevIf = listener.boundDevIf;
-  child.uid = listener.uid;
-  child.reuse = listener.reuse;
-  child.reuseport = listener.reuseport;
-  child.nodelay = listener.nodelay;
-  child.cork = listener.cork;
-  child.keepalive = listener.keepalive;
-  child.keepIdleUs = listener.keepIdleUs;
-  child.keepIntvlUs = listener.keepIntvlUs;
-  child.keepCount = listener.keepCount;
-  child.lingerOn = listener.lingerOn;
-  child.lingerSeconds = listener.lingerSeconds;
-  child.userMss = listener.userMss;
-  child.congestion = listener.congestion;
-  child.rcvSpace = listener.rcvSpace;
-  child.rcvBufLocked = listener.rcvBufLocked;
-  child.sndBufLocked = listener.sndBufLocked;
-  child.tos = listener.tos;
-  child.ttl = listener.ttl;
-  child.listenerFd = listener.fd;
-}
-
-function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment): void {
+function startFromRequest(
+  tcp: Tcp,
+  child: Tcb,
+  req: RequestSock,
+  seg: Segment,
+  sndLimit: number,
+): void {
   const { net, ctl } = tcp;
   child.iss = req.iss;
   child.sndUna = req.iss;
@@ -204,6 +222,8 @@ function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment):
   child.rcvWup = child.rcvNxt;
   child.rcvWnd = req.rcvWnd;
   child.sackOk = req.sackOk;
+  child.ecnFlags = req.ecnOk ? ECN_OK : 0;
+  child.ectNxt = child.sndNxt;
   child.tsOk = req.tsOk;
   child.tsOffset = req.tsOffset;
   child.tsRecent = req.tsRecent;
@@ -217,8 +237,9 @@ function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment):
   child.maxWindow = child.sndWnd;
   syncMss(tcp, child, req.mss);
   child.rcvMss = Math.min(child.sndMss, child.rcvMss);
+  initReceiveSpace(child, advertisedMss(tcp, child) - (child.tsOk ? TIMESTAMP_BYTES : 0));
   child.totalRetrans = req.retransmits;
-  child.cwnd = initialCwnd(child, req.retransmits);
+  child.cwnd = initialCwnd(req.retransmits);
   // A cookie does not know when it was sent.
   if (req.retransmits === 0 && req.firstSentUs > 0) rttSample(child, net.nowUs - req.firstSentUs);
   if (child.keepalive) {
@@ -227,7 +248,8 @@ function startFromRequest(tcp: Tcp, child: Tcb, req: RequestSock, seg: Segment):
   }
   ringReset(ctl, child.rcvRing, child.rcvNxt);
   ringReset(ctl, child.sndRing, child.sndNxt);
-  ctl[child.sndRing + RING_LIMIT] = ctl[req.listener.sndRing + RING_LIMIT]!;
+  ctl[child.at + BLOCK_SND_NXT] = child.sndNxt;
+  ctl[child.sndRing + RING_LIMIT] = sndLimit;
 }
 
 /** A child that nobody has accepted goes with its listener: RST, and everything back. */

@@ -5,10 +5,14 @@
 import { EPOLLIN, EPOLLOUT } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { ringReset } from '../../net/ring.js';
-import { ackNow } from '../ack-policy.js';
+import { ackNow, delayHandshakeAck } from '../ack-policy.js';
+import { ecnTakeSyn } from '../ecn.js';
+import { fastopenSynAck } from '../fastopen-client.js';
 import { initialCwnd } from '../init-transfer.js';
-import { syncMss } from '../mss.js';
+import { advertisedMss, syncMss } from '../mss.js';
+import { TIMESTAMP_BYTES } from '../options.js';
 import { publishAddresses } from '../publish.js';
+import { initReceiveSpace, WINDOW_FIELD_MOST } from '../rcv-space.js';
 import { rttSample } from '../rtt.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
 import { after, before } from '../seq.js';
@@ -84,20 +88,27 @@ function takeSyn(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     tcb.tsRecentUs = tcp.net.nowUs;
   }
   tcb.sackOk = tcb.sackOk && seg.sackPermitted;
+  ecnTakeSyn(tcb, seg);
   tcb.wscaleOk = tcb.wscaleOk && seg.wscale >= 0;
   tcb.sndWscale = tcb.wscaleOk ? seg.wscale : 0;
-  if (!tcb.wscaleOk) tcb.rcvWscale = 0;
+  if (!tcb.wscaleOk) {
+    tcb.rcvWscale = 0;
+    tcb.rcvWnd = Math.min(tcb.rcvWnd, WINDOW_FIELD_MOST);
+  }
   syncMss(tcp, tcb, seg.mss === 0 ? DEFAULT_MSS : seg.mss);
   tcb.rcvMss = Math.min(tcb.sndMss, tcb.rcvMss);
+  initReceiveSpace(tcb, advertisedMss(tcp, tcb) - (tcb.tsOk ? TIMESTAMP_BYTES : 0));
   ringReset(tcp.ctl, tcb.rcvRing, tcb.rcvNxt);
-  ringReset(tcp.ctl, tcb.sndRing, (tcb.iss + 1) | 0);
+  // With Fast Open text waits in it already.
+  if (tcb.tfo === null) ringReset(tcp.ctl, tcb.sndRing, (tcb.iss + 1) | 0);
 }
 
 function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.sndUna = seg.ack;
   tcb.sndSml = tcb.sndUna;
+  if (tcb.tfo !== null) fastopenSynAck(tcp, tcb, seg);
   if (tcb.retransmits === 0) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
-  tcb.cwnd = initialCwnd(tcb, tcb.retransmits);
+  tcb.cwnd = initialCwnd(tcb.retransmits);
   tcb.rttTimed = false;
   tcb.retransmits = tcb.backoff = 0;
   stopRetransmit(tcb);
@@ -105,16 +116,16 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   armTimer(tcp, tcb);
   publishAddresses(tcp, tcb);
   setState(tcp, tcb, TCP_ESTABLISHED, EPOLLIN | EPOLLOUT);
-  ackNow(tcp, tcb);
+  if (tcb.deferAccept > 0) delayHandshakeAck(tcp, tcb);
+  else ackNow(tcp, tcb);
   tcp.mark(tcb, PENDING_OUTPUT);
 }
 
-/** RFC 9293 3.5 figure 7: both SYNs crossed; our SYN-ACK repeats our ISN. */
+/** RFC 9293 MUST-10, 3.5 figure 7: both SYNs crossed; our SYN-ACK repeats our ISN. */
 function simultaneousOpen(tcp: Tcp, tcb: Tcb): void {
-  tcb.cwnd = initialCwnd(tcb, tcb.retransmits);
+  tcb.cwnd = initialCwnd(tcb.retransmits);
   setState(tcp, tcb, TCP_SYN_RECV);
   tcb.rttTimed = true;
-  tcb.rttSeq = tcb.sndNxt;
   tcb.rttSentUs = tcp.net.nowUs;
   tcp.mark(tcb, PENDING_SYNACK);
   armRetransmit(tcp, tcb);

@@ -5,10 +5,12 @@
  */
 import { EPOLLOUT } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
+import { ackCheck } from '../ack-policy.js';
 import { rttSample } from '../rtt.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before, between } from '../seq.js';
 import { closeSending, setState, synOutstanding, tcpDone } from '../set-state.js';
+import { PENDING_OUTPUT } from '../sock.js';
 import {
   CAN_RECEIVE,
   inStates,
@@ -23,11 +25,16 @@ import { RCV_SHUTDOWN, SEND_SHUTDOWN, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { tcpAck } from './ack.js';
 import { checkRst, checkSequence, checkSyn, tcpReset, updateTsRecent } from './checks.js';
+import { fastopenCheckRequest, fastopenEstablished } from './fastopen-child.js';
 import { dataQueue } from './text.js';
 import { enterTimeWait, waitForPeer } from './time-wait.js';
+import { urgentArrives } from './urgent.js';
 
 /** The segment is for `tcb`, whose state is SYN-RECEIVED or synchronized. */
 export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  countSegments(tcb, seg);
+  const ended = tcb.finReceived;
+  if (tcb.fastopenQueue !== null && !fastopenCheckRequest(tcp, tcb, seg)) return;
   // Without any of these bits a segment says nothing: not even its sequence number is answered.
   if ((seg.flags & (ACK | RST | SYN)) === 0) return;
   // First: sequence number. Second: RST. Fourth: SYN.
@@ -37,7 +44,13 @@ export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   // Fifth: ACK.
   if (!checkAck(tcp, tcb, seg)) return;
   updateTsRecent(tcp, tcb, seg);
-  // Sixth: URG. Urgent data is delivered in line.
+  // Whatever comes is an occasion to send what MSG_MORE has held back.
+  if (tcb.more) {
+    tcb.more = false;
+    tcp.mark(tcb, PENDING_OUTPUT);
+  }
+  // Sixth: URG. After the peer's FIN there is none (RFC 9293 3.10.7.4).
+  if (inStates(tcb.state, CAN_RECEIVE)) urgentArrives(tcp, tcb, seg);
   // Seventh: segment text. Eighth: FIN.
   if (inStates(tcb.state, CAN_RECEIVE)) {
     if (orphanedText(tcp, tcb, seg)) return;
@@ -46,6 +59,16 @@ export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     // After the peer's FIN only retransmissions of what we have can come: acknowledged again.
     if (!textAfterEnd(tcp, tcb, seg)) dataQueue(tcp, tcb, seg);
   }
+  // Whatever comes after the peer's FIN shows that it may wait for the ACK of it.
+  if (ended && tcb.delackUs !== Infinity) ackCheck(tcp, tcb);
+}
+
+/** A merged super-packet counts as the segments that it was made of. */
+function countSegments(tcb: Tcb, seg: Segment): void {
+  const { counts } = tcb;
+  const segments = seg.gsoSize > 0 ? Math.max(1, Math.ceil(seg.length / seg.gsoSize)) : 1;
+  counts.segsIn += segments;
+  if (seg.length > 0) counts.dataSegsIn += segments;
 }
 
 function checkAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
@@ -67,6 +90,7 @@ function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if (tcb.rttTimed) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
   tcb.rttTimed = false;
   if (tcb.state === TCP_SYN_RECV) setState(tcp, tcb, TCP_ESTABLISHED, EPOLLOUT);
+  if (tcb.fastopenQueue !== null) fastopenEstablished(tcp, tcb);
   // shutdown(SHUT_WR) has been waiting for this.
   if ((tcb.shutdown & SEND_SHUTDOWN) !== 0) closeSending(tcp, tcb);
   return true;
@@ -92,6 +116,11 @@ function finAcknowledged(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   tcb.shutdown |= SEND_SHUTDOWN;
   setState(tcp, tcb, TCP_FIN_WAIT2, EPOLLOUT);
   if (!tcb.orphan) return true;
+  if (tcb.linger2 < 0) {
+    tcp.net.count(Mib.TCPAbortOnData);
+    tcpDone(tcp, tcb);
+    return false;
+  }
   if (orphanedText(tcp, tcb, seg)) return false;
   // The FIN that is next takes this segment to TIME-WAIT at once.
   if ((seg.flags & FIN) !== 0 && seg.endSeq === ((tcb.rcvNxt + 1) | 0)) return true;
@@ -108,7 +137,7 @@ function orphanedText(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
 
 /**
  * Text, or a FIN past RCV.NXT, that can be delivered to nobody: reset, so that the peer knows that
- * it is lost (Linux: TCPAbortOnData). True: the connection is gone.
+ * it is lost (RFC 9293 SHLD-3; Linux: TCPAbortOnData). True: the connection is gone.
  */
 function textAfterEnd(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   const textEnd = (seg.endSeq - (seg.flags & FIN)) | 0;

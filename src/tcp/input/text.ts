@@ -5,13 +5,17 @@
  */
 import { EPOLLIN, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
-import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringPlace } from '../../net/ring.js';
+import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringPlace, ringUsed } from '../../net/ring.js';
+import { BLOCK_RCVLOWAT } from '../../net/sockmem.js';
 import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.js';
+import { ecnAcceptCwr, ecnCheckCe } from '../ecn.js';
+import { publishLowat } from '../publish.js';
 import { Ranges } from '../ranges.js';
-import { armReadNotice, receiveWindow, tuneReceiveSpace } from '../rcv-window.js';
+import { growWindow, measureReceiveRtt, tuneReceiveSpace } from '../rcv-space.js';
+import { armReadNotice, receiveWindow } from '../rcv-window.js';
 import { attachReceiveRing } from '../ring-memory.js';
 import { FIN, type Segment } from '../segment.js';
-import { after, before, seqMin } from '../seq.js';
+import { after, before, seqMax, seqMin } from '../seq.js';
 import { setState } from '../set-state.js';
 import {
   CAN_RECEIVE,
@@ -21,6 +25,7 @@ import {
   TCP_ESTABLISHED,
   TCP_FIN_WAIT1,
   TCP_FIN_WAIT2,
+  TCP_SYN_RECV,
 } from '../state.js';
 import { RCV_SHUTDOWN, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -29,6 +34,7 @@ import { enterTimeWait } from './time-wait.js';
 /** Takes text and FIN of an acceptable segment in a state that may receive them. */
 export function dataQueue(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if (seg.endSeq === seg.seq) return;
+  ecnAcceptCwr(tcp, tcb, seg);
   // After the peer's FIN there is no new text, whatever a segment says.
   if (!after(seg.endSeq, tcb.rcvNxt) || !inStates(tcb.state, CAN_RECEIVE)) {
     duplicateText(tcp, tcb, seg);
@@ -41,13 +47,14 @@ export function dataQueue(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     ackNow(tcp, tcb);
     return;
   }
+  ecnCheckCe(tcb, seg);
   if (after(seg.seq, tcb.rcvNxt)) outOfOrder(tcp, tcb, seg);
   else inOrder(tcp, tcb, seg);
 }
 
 /**
  * All of it is known already: the ACK for it was lost, or the peer retransmitted needlessly (RFC
- * 2883).
+ * 2883 4).
  */
 function duplicateText(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcp.net.count(Mib.DelayedACKLost);
@@ -97,25 +104,42 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     }
     tcb.rcvNxt = (tcb.rcvNxt + placed) | 0;
     onDataReceived(tcp, tcb, seg);
+    growWindow(tcb, placed);
+    measureReceiveRtt(tcp, tcb, seg);
   }
   if (cut) fin = false;
-  const filled = mergeOfo(tcp, tcb);
-  if (tcb.ofoFin && !before(tcb.rcvNxt, tcb.ofoFinSeq)) {
-    // Text behind the FIN is none (RFC 9293 3.10.7.4).
+  // Text behind the FIN is none (RFC 9293 3.10.7.4): what waits past it is forgotten.
+  const atEnd = fin;
+  // A peer whose text runs over the place of its FIN is believed the text, as in Linux.
+  if (tcb.ofoFin && after(tcb.rcvNxt, tcb.ofoFinSeq)) tcb.ofoFin = false;
+  const filled = !atEnd && mergeOfo(tcp, tcb);
+  if (!atEnd && tcb.ofoFin && !before(tcb.rcvNxt, tcb.ofoFinSeq)) {
     tcb.rcvNxt = tcb.ofoFinSeq;
     fin = true;
   }
   tcb.dupAcksOwed = 0;
   tcb.lastActiveUs = tcp.net.nowUs;
   if (length > 0) {
+    tcb.counts.bytesReceived += (tcb.rcvNxt - ctl[tcb.rcvRing + RING_TAIL]!) | 0;
     Atomics.store(ctl, tcb.rcvRing + RING_TAIL, tcb.rcvNxt);
     armReadNotice(tcp, tcb);
     tuneReceiveSpace(tcp, tcb);
-    if (!fin) tcp.events.ready(tcb.fd, EPOLLIN);
+    if (!fin) dataReady(tcp, tcb);
   }
-  if (filled || cut || (tcb.ofo !== null && tcb.ofo.count > 0)) ackNow(tcp, tcb);
+  const waiting = !atEnd && tcb.ofo !== null && tcb.ofo.count > 0;
+  if (filled || cut || waiting) ackNow(tcp, tcb);
   else if (!fin) ackCheck(tcp, tcb);
   if (fin) tcpFin(tcp, tcb);
+}
+
+/** Linux tcp_data_ready: whoever waits is told when there is as much as SO_RCVLOWAT says. */
+function dataReady(tcp: Tcp, tcb: Tcb): void {
+  if (tcb.rcvLowat > 1) {
+    publishLowat(tcp, tcb);
+    const used = ringUsed(tcp.ctl, tcb.rcvRing);
+    if (used < Atomics.load(tcp.ctl, tcb.at + BLOCK_RCVLOWAT)) return;
+  }
+  tcp.events.ready(tcb.fd, EPOLLIN);
 }
 
 /** Takes what now follows without a gap out of the out-of-order ranges. */
@@ -138,48 +162,67 @@ function mergeOfo(tcp: Tcp, tcb: Tcb): boolean {
 function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   const { net } = tcp;
   net.count(Mib.TCPOFOQueue);
+  tcb.counts.ofoPackets++;
   tcb.dupAcksOwed++;
   ackNow(tcp, tcb);
   if (tcb.ofo === null) tcb.ofo = new Ranges();
-  const right = seqMin((tcb.rcvNxt + receiveWindow(tcb)) | 0, (seg.seq + seg.length) | 0);
-  const length = (right - seg.seq) | 0;
-  if (length > 0) {
-    const placed = place(tcp, tcb, seg.seq, seg.data, length);
-    if (placed < length) {
-      net.count(Mib.TCPOFODrop);
-      return;
-    }
-    const fresh = tcb.ofo.add(seg.seq, right);
-    if (fresh < 0) {
-      net.count(Mib.TCPOFODrop);
-      return;
-    }
-    if (fresh === 0) setDsack(tcp, tcb, seg.seq, right, Mib.TCPDSACKOfoSent);
-    tcb.ofoNewest = seg.seq;
+  // RFC 9293 SHLD-31, MAY-13: kept, and the ACK tells where we wait.
+  // A FIN has a sequence number of its own, and is reported as any other.
+  const { seq, endSeq, length } = seg;
+  const fits = length === 0 || place(tcp, tcb, seq, seg.data, length) === length;
+  if (fits && duplicateOfo(tcp, tcb, tcb.ofo, seq, endSeq)) return;
+  if (!fits || tcb.ofo.add(seq, endSeq) < 0) {
+    net.count(Mib.TCPOFODrop);
+    return;
   }
-  if ((seg.flags & FIN) !== 0 && right === ((seg.seq + seg.length) | 0)) {
-    tcb.ofoFin = true;
-    tcb.ofoFinSeq = right;
-  }
+  tcb.ofoNewest = seq;
+  growWindow(tcb, length);
+  if ((seg.flags & FIN) === 0) return;
+  // Of several the first in sequence is the end of the stream: what lies behind it is never looked
+  // at.
+  const finSeq = (endSeq - 1) | 0;
+  if (!tcb.ofoFin || before(finSeq, tcb.ofoFinSeq)) tcb.ofoFinSeq = finSeq;
+  tcb.ofoFin = true;
 }
 
-/** Eighth: the peer's FIN is next in sequence (Linux: tcp_fin). */
-function tcpFin(tcp: Tcp, tcb: Tcb): void {
+/**
+ * Reports what of [seq, end) is waiting past the hole already (RFC 2883 4.1.3). True: all of it, so
+ * that it says nothing new, not even by a FIN.
+ */
+function duplicateOfo(tcp: Tcp, tcb: Tcb, ofo: Ranges, seq: number, end: number): boolean {
+  const first = ofo.firstOverlap(seq, end);
+  if (first < 0) return false;
+  const left = seqMax(seq, ofo.left(first));
+  const right = seqMin(end, ofo.right(first));
+  setDsack(tcp, tcb, left, right, Mib.TCPDSACKOfoSent);
+  if (left !== seq || right !== end) return false;
+  tcb.ofoNewest = seq;
+  return true;
+}
+
+/** Eighth: the peer's FIN is next in sequence (RFC 9293 MUST-12; Linux: tcp_fin). */
+export function tcpFin(tcp: Tcp, tcb: Tcb): void {
   tcb.rcvNxt = (tcb.rcvNxt + 1) | 0;
   tcb.shutdown |= RCV_SHUTDOWN;
   tcb.ofoFin = false;
   tcb.ofo = null;
-  ackNow(tcp, tcb);
+  tcb.dsackLeft = tcb.dsackRight = 0;
+  tcb.finReceived = true;
   const events = EPOLLIN | EPOLLRDHUP;
   switch (tcb.state) {
+    case TCP_SYN_RECV:
     case TCP_ESTABLISHED:
+      // The application will close, too, as a rule: its FIN may carry the ACK.
       tcb.pingpong = true;
       setState(tcp, tcb, TCP_CLOSE_WAIT, events);
+      ackCheck(tcp, tcb);
       break;
     case TCP_FIN_WAIT1:
+      ackNow(tcp, tcb);
       setState(tcp, tcb, TCP_CLOSING, events);
       break;
     case TCP_FIN_WAIT2:
+      ackNow(tcp, tcb);
       enterTimeWait(tcp, tcb);
       break;
   }

@@ -51,13 +51,14 @@ function leaveAck(tcp: Tcp, tcb: Tcb, tw: TimewaitSock): void {
 
 /** How long an orphan waits in FIN-WAIT-2 (Linux: tcp_fin_time), µs. */
 function finWait2TimeoutUs(tcp: Tcp, tcb: Tcb): number {
-  return Math.max(tcp.net.sysctl.tcpFinTimeout * 1_000_000, tcb.rtoUs * 3.5);
+  const seconds = tcb.linger2 > 0 ? tcb.linger2 : tcp.net.sysctl.tcpFinTimeout;
+  return Math.max(seconds * 1_000_000, tcb.rtoUs * 3.5);
 }
 
 /**
  * Nobody will read what the peer may still send: an orphan in FIN-WAIT-2 waits for tcp_fin_timeout
- * and no longer. The part of it above a minute is waited as a full socket, the rest as a
- * minisocket.
+ * (or TCP_LINGER2) and no longer. The part of it above a minute is waited as a full socket, the
+ * rest as a minisocket.
  */
 export function waitForPeer(tcp: Tcp, tcb: Tcb): void {
   const timeoutUs = finWait2TimeoutUs(tcp, tcb);
@@ -123,6 +124,7 @@ function timeWaitArrives(tcp: Tcp, tw: TimewaitSock, seg: Segment, old: boolean)
     rememberTimestamp(tcp, tw, seg);
     return TW_DONE;
   }
+  // RFC 9293 MAY-2, SHLD-4 (RFC 6191).
   const opens = (seg.flags & (SYN | RST | ACK)) === SYN;
   if (opens && !old) {
     const newer = seg.hasTimestamp && tw.tsOk && ((seg.tsval - tw.tsRecent) | 0) > 0;

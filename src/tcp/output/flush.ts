@@ -1,6 +1,10 @@
-/** Output of everything that was marked during a batch: the only place where connections send. */
+/**
+ * Output of everything that was marked during a batch: the only place where connections send, so
+ * that one ACK answers all segments of the batch (RFC 9293 MUST-58, MUST-59).
+ */
 import { SK_REQUEST, SK_TIMEWAIT } from '../../reuseport/sock-common.js';
 import type { RequestSock, TimewaitSock } from '../minisocks.js';
+import { publishSent } from '../publish.js';
 import { windowUpdateDue } from '../rcv-window.js';
 import { ACK } from '../segment.js';
 import { PENDING_ACK, PENDING_SYN, PENDING_SYNACK, PENDING_WINDOW, type TcpSock } from '../sock.js';
@@ -47,5 +51,6 @@ function serveTcb(tcp: Tcp, tcb: Tcb): void {
   if ((tcb.pending & PENDING_SYN) !== 0) transmitSyn(tcp, tcb, 0);
   if ((tcb.pending & PENDING_SYNACK) !== 0) transmitSyn(tcp, tcb, ACK);
   tcpOutput(tcp, tcb);
+  publishSent(tcp, tcb);
   tcb.pending &= PENDING_WINDOW;
 }

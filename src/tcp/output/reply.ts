@@ -6,12 +6,13 @@
 import { Mib } from '../../net/mib.js';
 import type { RequestSock, TimewaitSock } from '../minisocks.js';
 import { advertisedMss } from '../mss.js';
-import { writeSynOptions, writeTimestamp } from '../options.js';
-import { ACK, RST, type Segment, SYN, TCP_HEADER_BYTES } from '../segment.js';
+import { writeFastopen, writeSynOptions, writeTimestamp } from '../options.js';
+import { WINDOW_FIELD_MOST } from '../rcv-space.js';
+import { ACK, ECE, RST, type Segment, SYN, TCP_HEADER_BYTES } from '../segment.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { tsNow } from '../ts-clock.js';
-import { sendSegment, transmit, writeHeader } from './transmit.js';
+import { acceptableSeq, sendSegment, transmit, writeHeader } from './transmit.js';
 
 /** The ECN bits of the TOS octet are not reflected. */
 const TOS_WITHOUT_ECN = 0xfc;
@@ -22,22 +23,30 @@ export function sendSynAck(tcp: Tcp, req: RequestSock): void {
   if (skb === null) return;
   const at = skb.start;
   const { listener } = req;
-  const end = writeSynOptions(
+  let end = writeSynOptions(
     skb.view,
     at + TCP_HEADER_BYTES,
-    advertisedMss(tcp, listener),
+    advertisedMss(tcp, listener, req),
     req.sackOk,
     req.tsOk,
     tsNow(net.nowUs, req.tsOffset),
     req.tsRecent,
     req.peerWscale >= 0 ? req.rcvWscale : -1,
   );
+  if (req.fastopenCookie !== null) {
+    end = writeFastopen(skb.view, end, req.fastopenCookie, req.fastopenExp);
+    // A repeated SYN-ACK does without, in case that the option is what it was lost for.
+    req.fastopenCookie = null;
+  }
   const ack = (req.irs + 1) | 0;
-  writeHeader(skb.view, at, end, req.num, req.dport, req.iss, ack, SYN | ACK, req.rcvWnd);
+  const window = Math.min(req.rcvWnd, WINDOW_FIELD_MOST);
+  const flags = SYN | ACK | (req.ecnOk ? ECE : 0);
+  writeHeader(skb.view, at, end, req.num, req.dport, req.iss, ack, flags, window);
   skb.end = end;
   req.lastSentUs = net.nowUs;
   if (req.firstSentUs === 0) req.firstSentUs = net.nowUs;
-  sendSegment(tcp, skb, req.rcvSaddr, req.daddr, listener.tos, listener.ttl, 0, true);
+  const { rcvSaddr, daddr, boundDevIf } = req;
+  sendSegment(tcp, skb, rcvSaddr, daddr, listener.tos, listener.ttl, 0, true, boundDevIf);
   net.outputSkbs.release(skb);
 }
 
@@ -65,7 +74,7 @@ function sendMinisockAck(
   }
   writeHeader(skb.view, at, end, sk.num, sk.dport, seq, ack, ACK, window);
   skb.end = end;
-  sendSegment(tcp, skb, sk.rcvSaddr, sk.daddr, tos, ttl, id, true);
+  sendSegment(tcp, skb, sk.rcvSaddr, sk.daddr, tos, ttl, id, true, sk.boundDevIf);
   net.outputSkbs.release(skb);
 }
 
@@ -92,7 +101,7 @@ export function sendTimewaitAck(tcp: Tcp, tw: TimewaitSock): void {
 
 /**
  * The RST for `seg`, which belongs to no connection or must not; never for a RST, never to a group
- * address.
+ * address. It leaves by the device that the socket which `seg` was for is bound to, if any.
  */
 export function sendReset(tcp: Tcp, seg: Segment): void {
   const { net } = tcp;
@@ -108,12 +117,13 @@ export function sendReset(tcp: Tcp, seg: Segment): void {
   skb.end = end;
   net.count(Mib.TcpOutRsts);
   const tos = seg.tos & TOS_WITHOUT_ECN;
-  sendSegment(tcp, skb, seg.daddr, seg.saddr, tos, net.sysctl.ipDefaultTtl, 0, true);
+  const ttl = net.sysctl.ipDefaultTtl;
+  sendSegment(tcp, skb, seg.daddr, seg.saddr, tos, ttl, 0, true, seg.boundDevIf);
   net.outputSkbs.release(skb);
 }
 
 /** RST|ACK of a connection that ends abnormally: tells the peer at once. */
 export function sendActiveReset(tcp: Tcp, tcb: Tcb): void {
   tcp.net.count(Mib.TcpOutRsts);
-  transmit(tcp, tcb, tcb.sndNxt, 0, RST | ACK);
+  transmit(tcp, tcb, acceptableSeq(tcb), 0, RST | ACK);
 }

@@ -4,17 +4,21 @@
  * kilobytes stays in the send ring and is pointed at.
  */
 import { checksumFold, pseudoSum, skbChecksum } from '../../net/checksum.js';
-import { ipv4Xmit } from '../../net/ipv4.js';
+import { ipRouteSkb, ipv4Xmit } from '../../net/ipv4.js';
 import { IPPROTO_TCP, offsetOf, tcphdr } from '../../net/layout.js';
 import { Mib } from '../../net/mib.js';
 import { RING_CAPACITY, RING_PAGE } from '../../net/ring.js';
 import { CHECKSUM_PARTIAL, type Skb } from '../../net/skb.js';
 import { PAGE_BYTES } from '../../net/sockmem.js';
 import { onAckSent, onDataSent } from '../ack-policy.js';
-import { advertisedMss } from '../mss.js';
-import { writeSack, writeSynOptions, writeTimestamp } from '../options.js';
-import { initialWindow, selectWindow } from '../rcv-window.js';
-import { ACK, FIN, RST, SYN, TCP_HEADER_BYTES } from '../segment.js';
+import { ecnSend, ecnSynFlags } from '../ecn.js';
+import { fastopenSynText } from '../fastopen-client.js';
+import { advertisedMss, dontFragment } from '../mss.js';
+import { writeFastopen, writeSack, writeSynOptions, writeTimestamp } from '../options.js';
+import { WINDOW_FIELD_MOST } from '../rcv-space.js';
+import { selectWindow } from '../rcv-window.js';
+import { ACK, SYN, TCP_HEADER_BYTES, URG } from '../segment.js';
+import { after } from '../seq.js';
 import { PENDING_ACK } from '../sock.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -30,6 +34,8 @@ const WINDOW = offsetOf(tcphdr, 'window');
 const CHECK = offsetOf(tcphdr, 'check');
 const URG_PTR = offsetOf(tcphdr, 'urg_ptr');
 
+/** Largest urgent pointer. */
+const URG_PTR_MOST = 0xffff;
 /** Payload up to this size is copied behind its header: cheaper than a gathered write. */
 const COPY_BYTES = 2048;
 
@@ -59,7 +65,11 @@ export function writeHeader(
   view.setUint16(at + URG_PTR, 0);
 }
 
-/** Completes the checksum, or leaves it to the link, and sends. `skb` begins at the TCP header. */
+/**
+ * Completes the checksum (RFC 9293 MUST-2), or leaves it to the link, and sends. `skb` begins at
+ * the TCP header.
+ * @param oif the device that the socket is bound to, 0 = none
+ */
 export function sendSegment(
   tcp: Tcp,
   skb: Skb,
@@ -69,11 +79,12 @@ export function sendSegment(
   ttl: number,
   id: number,
   df: boolean,
+  oif: number,
 ): boolean {
   const { net } = tcp;
   const at = skb.start;
   const pseudo = pseudoSum(saddr, daddr, IPPROTO_TCP, skb.length);
-  if (net.device.offload.checksum) {
+  if (ipRouteSkb(net, skb, daddr, oif).offload.checksum) {
     skb.ipSummed = CHECKSUM_PARTIAL;
     skb.csumStart = at;
     skb.csumOffset = CHECK;
@@ -111,6 +122,28 @@ function attachPayload(tcp: Tcp, tcb: Tcb, skb: Skb, seq: number, length: number
 }
 
 /**
+ * The urgent pointer of a segment before the end of urgent data (RFC 9293 3.8.5; Linux
+ * __tcp_transmit_skb). What lies too far ahead is announced as the farthest that the field can say,
+ * when that is ahead of all that has been sent.
+ */
+function writeUrgent(view: DataView, at: number, tcb: Tcb, seq: number): void {
+  const distance = (tcb.sndUp - seq) | 0;
+  if (distance <= 0) return;
+  if (distance > URG_PTR_MOST && !after((seq + URG_PTR_MOST) | 0, tcb.sndNxt)) return;
+  view.setUint16(at + URG_PTR, Math.min(distance, URG_PTR_MOST));
+  view.setUint8(at + FLAGS, view.getUint8(at + FLAGS) | URG);
+}
+
+/** Counts for TCP_INFO. */
+function countSent(tcb: Tcb, segments: number, length: number): void {
+  const { counts } = tcb;
+  counts.segsOut += segments;
+  if (length === 0) return;
+  counts.dataSegsOut += segments;
+  counts.bytesSent += length;
+}
+
+/**
  * Sends [seq, seq + length) of the send ring (length may be 0) with `flags`; more than one MSS
  * leaves as a super-packet that the link cuts. Carries the newest ACK and window. False: nothing
  * was sent (no buffer, or the link refused).
@@ -126,20 +159,27 @@ export function transmit(tcp: Tcp, tcb: Tcb, seq: number, length: number, flags:
   const at = skb.start;
   let end = at + TCP_HEADER_BYTES;
   if (tcb.tsOk) end = writeTimestamp(view, end, tsNow(net.nowUs, tcb.tsOffset), tcb.tsRecent);
-  if (length === 0 && tcb.sackOk && (flags & (FIN | RST)) === 0) {
+  if (length === 0 && tcb.sackOk) {
     const { dsackLeft, dsackRight } = tcb;
     const most = tcb.tsOk ? 3 : 4;
     end = writeSack(view, end, tcb.ofo, tcb.ofoNewest, dsackLeft, dsackRight, most);
     tcb.dsackLeft = tcb.dsackRight = 0;
   }
   const window = selectWindow(tcp, tcb);
-  writeHeader(view, at, end, tcb.num, tcb.dport, seq, tcb.rcvNxt, flags, window);
+  const ecn = tcb.ecnFlags === 0 ? 0 : ecnSend(tcb, seq, length);
+  const bits = flags | (ecn & 0xff);
+  writeHeader(view, at, end, tcb.num, tcb.dport, seq, tcb.rcvNxt, bits, window);
+  if (tcb.urgent) writeUrgent(view, at, tcb, seq);
   skb.end = end;
   if (length > 0) attachPayload(tcp, tcb, skb, seq, length);
   if (length > tcb.sndMss) skb.gsoSize = tcb.sndMss;
+  countSent(tcb, Math.max(1, Math.ceil(length / tcb.sndMss)), length);
   tcb.ipId = (tcb.ipId + 1) & 0xffff;
-  const df = !tcb.pmtuLocked;
-  const sent = sendSegment(tcp, skb, tcb.rcvSaddr, tcb.daddr, tcb.tos, tcb.ttl, tcb.ipId, df);
+  const df = dontFragment(tcb);
+  // RFC 9293 MUST-45, MUST-48, MUST-49, SHLD-22: as the connection has them.
+  const { rcvSaddr, daddr, ttl, ipId, boundDevIf } = tcb;
+  const tos = tcb.tos | (ecn >> 8);
+  const sent = sendSegment(tcp, skb, rcvSaddr, daddr, tos, ttl, ipId, df, boundDevIf);
   net.outputSkbs.release(skb);
   if ((flags & ACK) !== 0) {
     onAckSent(tcb);
@@ -147,6 +187,18 @@ export function transmit(tcp: Tcp, tcb: Tcb, seq: number, length: number, flags:
   }
   if (length > 0) onDataSent(tcp, tcb);
   return sent;
+}
+
+/**
+ * Sequence number of a segment without text: SND.NXT, or the end of the window if the peer has
+ * taken that back, because it would not accept anything beyond (Linux: tcp_acceptable_seq). What
+ * the scale cuts off is not taken back.
+ */
+export function acceptableSeq(tcb: Tcb): number {
+  const end = (tcb.sndUna + tcb.sndWnd) | 0;
+  const beyond = (tcb.sndNxt - end) | 0;
+  if (beyond <= 0 || (tcb.wscaleOk && beyond < 1 << tcb.rcvWscale)) return tcb.sndNxt;
+  return end;
 }
 
 /**
@@ -159,7 +211,8 @@ export function transmitSyn(tcp: Tcp, tcb: Tcb, flags: number): void {
   if (skb === null) return;
   const { view } = skb;
   const at = skb.start;
-  const end = writeSynOptions(
+  const text = tcb.tfo === null || flags !== 0 ? 0 : fastopenSynText(tcp, tcb, tcb.tfo);
+  let end = writeSynOptions(
     view,
     at + TCP_HEADER_BYTES,
     advertisedMss(tcp, tcb),
@@ -169,11 +222,22 @@ export function transmitSyn(tcp: Tcp, tcb: Tcb, flags: number): void {
     tcb.tsRecent,
     tcb.wscaleOk ? tcb.rcvWscale : -1,
   );
+  if (tcb.fastopenCookie !== null) {
+    end = writeFastopen(view, end, tcb.fastopenCookie, tcb.fastopenExp);
+    tcb.fastopenCookie = null;
+  }
   const ack = (flags & ACK) !== 0 ? tcb.rcvNxt : 0;
-  const window = Math.min(tcb.rcvWnd, initialWindow(tcb.rcvSpace, advertisedMss(tcp, tcb)));
-  writeHeader(view, at, end, tcb.num, tcb.dport, tcb.iss, ack, flags | SYN, window);
+  const bits = flags | SYN | ecnSynFlags(tcp, tcb, flags);
+  const window = Math.min(tcb.rcvWnd, WINDOW_FIELD_MOST);
+  writeHeader(view, at, end, tcb.num, tcb.dport, tcb.iss, ack, bits, window);
   skb.end = end;
-  tcb.ipId = (tcb.ipId + 1) & 0xffff;
-  sendSegment(tcp, skb, tcb.rcvSaddr, tcb.daddr, tcb.tos, tcb.ttl, tcb.ipId, true);
+  if (text > 0) attachPayload(tcp, tcb, skb, (tcb.iss + 1) | 0, text);
+  const { rcvSaddr, daddr, tos, ttl, boundDevIf } = tcb;
+  // The SYN-ACK of a Fast Open is one like all others.
+  const child = tcb.fastopenQueue !== null;
+  if (!child) tcb.ipId = (tcb.ipId + 1) & 0xffff;
+  const id = child ? 0 : tcb.ipId;
+  const df = dontFragment(tcb);
+  sendSegment(tcp, skb, rcvSaddr, daddr, tos, ttl, id, df, boundDevIf);
   net.outputSkbs.release(skb);
 }

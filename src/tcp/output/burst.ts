@@ -1,0 +1,36 @@
+/**
+ * Puts a stretch of the send ring on the wire: a super-packet where the link cuts, segments of one
+ * MSS where it does not, in both cases what Linux would have made one skb of. PSH is on the last of
+ * them (Linux tcp_output.c: __tcp_transmit_skb).
+ */
+import { FIN, PSH } from '../segment.js';
+import type { Tcb } from '../tcb.js';
+import type { Tcp } from '../tcp.js';
+import { transmit } from './transmit.js';
+
+/**
+ * Sends [seq, seq + length) in segments of `mss` bytes. PSH and FIN of `flags` are for the last
+ * one; more than one segment ends with PSH in any case.
+ * @param linkMost most bytes that the link cuts; 0 = it does not
+ */
+export function transmitBurst(
+  tcp: Tcp,
+  tcb: Tcb,
+  seq: number,
+  length: number,
+  flags: number,
+  mss: number,
+  linkMost: number,
+): boolean {
+  if (length <= mss) return transmit(tcp, tcb, seq, length, flags);
+  // The link cuts by the size that the connection agreed on, no other.
+  const most = mss === tcb.sndMss ? Math.max(mss, linkMost - (linkMost % mss)) : mss;
+  let sent = true;
+  for (let at = 0; at < length; at += most) {
+    const piece = Math.min(most, length - at);
+    const last = at + piece === length;
+    const bits = last ? flags | PSH : flags & ~(PSH | FIN);
+    sent = transmit(tcp, tcb, (seq + at) | 0, piece, bits) && sent;
+  }
+  return sent;
+}

@@ -1,0 +1,163 @@
+/** Fast Open beyond the packet scripts: counters, limits, migration, and nothing left behind. */
+import { expect } from 'chai';
+import { EINPROGRESS, EOPNOTSUPP } from '../../src/net/errno.js';
+import { Mib } from '../../src/net/mib.js';
+import { setSysctl } from '../../src/net/sysctl.js';
+import { ipv4, type MemoryStack, Peer } from '../../src/testing/index.js';
+import { join, start, tcbOf } from './migrate-rig.js';
+
+const TCP_FASTOPEN = 23;
+const IPPROTO_TCP = 6;
+/** Server without cookies. */
+const NO_COOKIE = { 'net.ipv4.tcp_fastopen': 0x202 };
+const SYN = 'S 0:5(5) <mss 1460>';
+const SYNACK = 'S. 0:0(0) ack 6 <...>';
+
+function listener(host: MemoryStack, most = 5): number {
+  const fd = join(host);
+  expect(host.stack.setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, most, 0)).to.equal(0);
+  return fd;
+}
+
+/** A client whose SYN with text has been taken. */
+function opened(host: MemoryStack, port = 40_000): Peer {
+  const peer = new Peer(host, { port });
+  peer.in(SYN, 'hello');
+  peer.out(SYNACK);
+  return peer;
+}
+
+describe('tcp: Fast Open server', () => {
+  it('counts those that wait, and forgets them with the third ACK or the end', () => {
+    const host = start({ sysctl: NO_COOKIE });
+    const fd = listener(host);
+    const queue = tcbOf(host, fd).listen!;
+    const [a, b, c] = [opened(host, 1), opened(host, 2), opened(host, 3)];
+    expect(queue.fastopenLen).to.equal(3);
+    expect(host.counter(Mib.TCPFastOpenPassive)).to.equal(3);
+    expect(host.counter(Mib.TcpPassiveOpens)).to.equal(3);
+    a.in('. 6:6(0) ack 1');
+    expect(queue.fastopenLen).to.equal(2);
+    b.in('R 6:6(0)');
+    expect(queue.fastopenLen).to.equal(1);
+    const children = [host.accept(fd), host.accept(fd), host.accept(fd)];
+    for (const child of children) expect(host.readText(child)).to.equal('hello');
+    c.in('R 6:6(0)');
+    // After accept() a RST keeps the place for a minute.
+    expect(queue.fastopenLen).to.equal(1);
+    expect(queue.fastopenResets).to.have.length(1);
+    for (const child of children) host.close(child);
+    expect(queue.fastopenLen).to.equal(1);
+  });
+
+  it('over the limit the usual way is gone', () => {
+    const host = start({ sysctl: NO_COOKIE });
+    listener(host, 1);
+    opened(host, 1);
+    const peer = new Peer(host, { port: 2 });
+    peer.in(SYN, 'hello');
+    peer.out('S. 0:0(0) ack 1 <...>');
+    expect(host.counter(Mib.TCPFastOpenListenOverflow)).to.equal(1);
+  });
+
+  it('a child that waits for its third ACK moves, and is counted there', () => {
+    const host = start({ sysctl: NO_COOKIE });
+    const first = listener(host);
+    const peer = opened(host);
+    const second = listener(host);
+    host.close(first);
+    peer.quiet();
+    const queue = tcbOf(host, second).listen!;
+    expect(queue.fastopenLen).to.equal(1);
+    const child = host.accept(second);
+    expect(host.readText(child)).to.equal('hello');
+    expect(host.write(child, 'yes')).to.equal(3);
+    peer.out('P. 1:4(3) ack 6');
+    peer.in('. 6:6(0) ack 4');
+    expect(queue.fastopenLen).to.equal(0);
+    expect(host.counter(Mib.TCPMigrateReqSuccess)).to.equal(1);
+  });
+
+  it('without a descriptor left it falls back to a request', () => {
+    const host = start({ sysctl: NO_COOKIE, fds: 64 });
+    listener(host);
+    while (host.stack.socket(0) >= 0);
+    const peer = new Peer(host);
+    peer.in(SYN, 'hello');
+    peer.out('S. 0:0(0) ack 1 <...>');
+    expect(host.counter(Mib.TCPFastOpenPassiveFail)).to.equal(1);
+    expect(host.counter(Mib.TCPFastOpenPassive)).to.equal(0);
+  });
+
+  it('a child whose SYN-ACKs are not answered times out and leaves nothing', () => {
+    const sysctl = { ...NO_COOKIE, 'net.ipv4.tcp_synack_retries': 1 };
+    const host = start({ sysctl });
+    const fd = listener(host);
+    const peer = opened(host);
+    const child = host.accept(fd);
+    host.advance(1000);
+    peer.out(SYNACK);
+    host.advance(2000);
+    peer.out(SYNACK);
+    host.advance(4000);
+    peer.quiet();
+    expect(tcbOf(host, fd).listen!.fastopenLen).to.equal(0);
+    expect(host.counter(Mib.TCPAbortOnTimeout)).to.equal(1);
+    host.close(child);
+    host.close(fd);
+    expect(host.stack.mem.fdsInUse).to.equal(0);
+  });
+});
+
+describe('tcp: Fast Open client', () => {
+  const server = ipv4('198.18.0.254');
+
+  it('is refused while its side is off', () => {
+    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 2 } });
+    const fd = host.stack.socket(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(-EOPNOTSUPP);
+  });
+
+  it('a SYN that waits for text is not sent, and close() leaves nothing of it', () => {
+    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
+    const fd = host.stack.socket(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
+    host.advance(10_000);
+    expect(host.sent).to.have.length(0);
+    expect(host.counter(Mib.TcpActiveOpens)).to.equal(0);
+    host.close(fd);
+    expect(host.stack.mem.fdsInUse).to.equal(0);
+  });
+
+  it('remembers a bounded number of peers', () => {
+    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 1 } });
+    const { tcp } = host.stack;
+    const fd = host.stack.socket(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(-EINPROGRESS);
+    for (let i = 0; i < 1024; i++) {
+      const known = { mss: 1000, cookie: null, exp: false, tryExp: 0 };
+      tcp.fastopenCache!.peers.set(`${i}`, known);
+    }
+    host.poll();
+    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
+    const syn = host.sent.shift()!;
+    peer.localIsn = new DataView(syn.buffer).getUint32(24);
+    peer.in('S. 0:0(0) ack 1 <mss 1000>');
+    peer.out('. 1:1(0) ack 1');
+    expect(tcp.fastopenCache!.peers.size).to.equal(1024);
+    expect(tcp.fastopenCache!.peers.has('0')).to.equal(false);
+  });
+});
+
+describe('net.ipv4.tcp_fastopen_key', () => {
+  it('takes one key or two, and nothing else', () => {
+    const { sysctl } = start().stack.net;
+    const name = 'net.ipv4.tcp_fastopen_key';
+    for (const bad of ['', '1-2-3', '1-2-3-4-5', '1-2-3-x', '1-2-3-123456789', '1-2-3-4,5']) {
+      expect(setSysctl(sysctl, name, bad), bad).to.match(/is not like/);
+    }
+    expect(setSysctl(sysctl, name, 'a-b-c-d,ffffffff-0-0-1')).to.equal(null);
+    expect([...sysctl.tcpFastopenKey]).to.deep.equal([10, 11, 12, 13, -1, 0, 0, 1]);
+  });
+});

@@ -16,7 +16,8 @@ import {
   EPOLLEXCLUSIVE,
 } from '../socket/uapi/constants.js';
 import { EVENT_COUNT_WATCHERS } from '../socket/uapi/event-count.js';
-import { filePoll, fileStamp } from '../socket/uapi/file-ops.js';
+import { filePoll, filePollAll, fileStamp, withNormal } from '../socket/uapi/file-ops.js';
+import { stampRing } from '../socket/uapi/heartbeat.js';
 import {
   type CtlLayout,
   E_HEAD,
@@ -31,6 +32,7 @@ import {
   T_WAKE,
   threadAt,
 } from '../socket/uapi/layout.js';
+import { monotonicOffsetMs } from '../socket/uapi/monotonic.js';
 import type { SharedMemory } from '../socket/uapi/shared.js';
 import { SLEEPING_EVENT_LOOP } from '../socket/uapi/thread-port.js';
 
@@ -64,6 +66,8 @@ export class Interests {
   private readonly rung: Uint8Array = new Uint8Array(MAX_THREADS);
   private readonly toRing: Int32Array = new Int32Array(MAX_THREADS);
   private toRingCount = 0;
+  /** This thread's performance.now() to CLOCK_MONOTONIC. */
+  private readonly offsetMs: number = monotonicOffsetMs();
 
   constructor(shared: SharedMemory) {
     this.ctl = shared.ctl;
@@ -134,7 +138,7 @@ export class Interests {
     } else {
       return -EINVAL;
     }
-    const now = filePoll(this.mem, fd) & mask;
+    const now = filePollAll(this.mem, fd) & mask;
     const unseen = (now & ~found) !== 0 || fileStamp(this.mem, fd) !== stamp;
     if (now !== 0 && unseen) {
       this.queue(index, fd);
@@ -145,9 +149,10 @@ export class Interests {
 
   /** Linux: __wake_up of the socket's wait queue with key `events`. */
   ready(fd: number, events: number): void {
+    const key = withNormal(events);
     for (let item = this.first[fd]!; item !== 0; item = this.next[item]!) {
       const mask = this.mask[item]!;
-      if ((mask & events) === 0) continue;
+      if ((mask & key) === 0) continue;
       const index = this.epoll[item]!;
       const thread = this.owner[index]!;
       this.queue(index, fd);
@@ -187,11 +192,14 @@ export class Interests {
    * each batch.
    */
   flush(): void {
+    let nowMs = 0;
     for (let i = 0; i < this.toRingCount; i++) {
       const thread = this.toRing[i]!;
       this.rung[thread] = 0;
       const at = threadAt(this.layout, thread);
       if (Atomics.load(this.ctl, at + T_SLEEPING) === 0) continue;
+      if (nowMs === 0) nowMs = performance.now() + this.offsetMs;
+      stampRing(this.ctl, at, nowMs);
       Atomics.store(this.ctl, at + T_SLEEPING, 0);
       Atomics.add(this.ctl, at + T_WAKE, 1);
       Atomics.notify(this.ctl, at + T_WAKE);

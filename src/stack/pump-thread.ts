@@ -6,4 +6,6 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { type PumpOptions, runStackThread } from './stack-thread.js';
 
 const port = parentPort!;
-runStackThread(workerData as PumpOptions, (message) => port.postMessage(message));
+runStackThread(workerData as PumpOptions, (message, transfer) =>
+  port.postMessage(message, transfer),
+);

@@ -24,8 +24,13 @@ export interface StackCalls {
   /** `address` int32 bit pattern, 0 = any; `port` 0 = choose. */
   bind(fd: number, address: number, port: number): number;
   listen(fd: number, backlog: number): number;
-  /** -EINPROGRESS when the SYN is on its way; readiness EPOLLOUT (or EPOLLERR) tells the end. */
-  connect(fd: number, address: number, port: number): number;
+  /**
+   * -EINPROGRESS when the SYN is on its way; readiness EPOLLOUT (or EPOLLERR) tells the end. 0 =
+   * the SYN waits for text (Fast Open). `withText`: MSG_FASTOPEN, which comes next.
+   */
+  connect(fd: number, address: number, port: number, withText?: boolean): number;
+  /** connect() to AF_UNSPEC: the connection is aborted, the socket as bind() left it. 0. */
+  disconnect(fd: number): number;
   /** `how`: 0 SHUT_RD, 1 SHUT_WR, 2 SHUT_RDWR. */
   shutdown(fd: number, how: number): number;
   /**
@@ -34,10 +39,15 @@ export interface StackCalls {
   close(fd: number): number;
   /** Resets the connection and frees the descriptor (a worker died with it). */
   abort(fd: number): number;
-  /** `value2` is the second int of structures (SO_LINGER: value = l_onoff, value2 = l_linger). */
+  /**
+   * `value2` is the second int of structures: SO_LINGER (l_onoff, l_linger), SO_RCVTIMEO and
+   * SO_SNDTIMEO (tv_sec, tv_usec).
+   */
   setsockopt(fd: number, level: number, name: number, value: number, value2: number): number;
-  /** Options whose value is a text: SO_BINDTODEVICE, SO_ATTACH_REUSEPORT_SELECTOR. */
+  /** Options whose value is a text: SO_BINDTODEVICE, TCP_CONGESTION, … */
   setsockoptText(fd: number, level: number, name: number, text: string): number;
+  /** The option's value if it is a text, or -errno: SO_BINDTODEVICE ('' = bound to none). */
+  getsockoptText(fd: number, level: number, name: number): string | number;
   /** Writes the option's int words to `out`; number of words or -errno. */
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number;
   /**

@@ -13,20 +13,29 @@ import type { TunDevice } from '../device/tun-device.js';
 import { eventfdCreate, eventfdRead, POLL_EVENT, POLL_GONE, pollWait } from '../device/wait.js';
 import type { Trace } from '../net/env.js';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
-import { Decision, explainDecision } from '../reuseport/decision.js';
+import type { Decision } from '../reuseport/decision.js';
+import { explanationLines } from '../reuseport/decision-text.js';
 import {
   G_EHASH_SECRET,
   G_HASH_MIX,
   G_PROFILE,
   G_STACK_SLEEPING,
   G_WAKE_FD,
+  LIST_MINISOCKS,
+  OP_EXPLAIN,
+  OP_LIST,
 } from '../socket/uapi/layout.js';
 import { declareDead, openShared, type SharedMemory, setArena } from '../socket/uapi/shared.js';
+import { LiveMembers } from './live-members.js';
+import { loadSelector } from './load-selector.js';
+import { PacketTap, type TapBatch } from './packet-tap.js';
 import { Pump } from './pump.js';
+import { Questions } from './questions.js';
 import { createRandom, type SeededRandom } from './random.js';
 import { RecentEvents } from './recent-events.js';
 import { Stack } from './stack.js';
 import { Syscalls } from './syscalls.js';
+import { Watchers } from './watchers.js';
 
 /** The worker's `workerData`. */
 export interface PumpOptions {
@@ -56,10 +65,19 @@ export type PumpMessage =
   | { event: 'failed'; error: DeviceErrorFields }
   /** It ended as asked; `captureFailure` is the errno name that cut the capture short, or null. */
   | { event: 'closed'; captureFailure: string | null }
+  /** The answer to the opener's question number `id`. */
+  | { event: 'answered'; id: number; answer: unknown }
+  /** Traced packets, while somebody traces. */
+  | TapBatch
+  /** What users should read about their selectors: one was refused or detached, and why. */
+  | { event: 'selector'; message: string }
   /**
    * It broke: why, with stack trace, seed and last events. Calls of all threads fail from now on.
    */
   | { event: 'died'; message: string; report: string };
+
+/** Receives every message in order; `transfer` as in postMessage. */
+export type Post = (message: PumpMessage, transfer?: ArrayBuffer[]) => void;
 
 /** The stack's clock: µs since the process began. */
 function clock(): number {
@@ -69,15 +87,19 @@ function clock(): number {
 /** One stack with all that is around it. */
 class StackThread {
   private readonly options: PumpOptions;
+  private readonly post: Post;
   private readonly random: SeededRandom;
   private readonly recent = new RecentEvents();
   private device: TunDevice | null = null;
   private sink: FileSink | null = null;
   private capture: Capture | null = null;
   private shared: SharedMemory | null = null;
+  private questions!: Questions;
+  private watchers: Watchers | null = null;
 
-  constructor(options: PumpOptions) {
+  constructor(options: PumpOptions, post: Post) {
     this.options = options;
+    this.post = post;
     this.random = createRandom(options.seed);
   }
 
@@ -92,11 +114,16 @@ class StackThread {
     this.shared = shared;
     const syscalls = new Syscalls(shared);
     const { device, random } = this;
-    const env = { device, random, trace: this.trace(), events: syscalls };
-    const addresses = [parseIpv4(device.address)! | 0];
-    const stack = new Stack(env, sysctl, shared.mem, { addresses, mib: shared.mib });
+    const trace = this.trace();
+    const env = { random, trace, events: syscalls, loadSelector };
+    const address = { address: parseIpv4(device.address)! | 0, prefix: device.prefix };
+    const devices = [{ name: device.name, device, addresses: [address] }];
+    const stack = new Stack(env, sysctl, shared.mem, { devices, mib: shared.mib });
     syscalls.attach(stack);
-    if (this.capture !== null) stack.tcp.hashinfo.decision = new Decision();
+    stack.tcp.hashinfo.selectorClock = clock;
+    stack.tcp.hashinfo.selectorRequest.state = new LiveMembers(shared, stack.net);
+    this.watch(stack, trace, shared.ctl);
+    syscalls.onQuestion = (op, a, b, c, id) => this.answer(op, a, b, c, id);
     const wakeFd = eventfdCreate();
     const { ctl } = shared;
     ctl[G_PROFILE] = options.profile === '5.0' ? 500 : 618;
@@ -105,7 +132,7 @@ class StackThread {
     Atomics.store(ctl, G_WAKE_FD, wakeFd);
     setArena(ctl, arena.address, options.arenaBytes);
     const wait = (timeoutMs: number): void => sleep(device, wakeFd, timeoutMs);
-    const idle = (): void => this.capture?.flush();
+    const idle = (): void => this.watchers?.flush();
     const spinUs = options.spinUs ?? 0;
     return new Pump({ ctl, stack, syscalls, device, clock, wait, spinUs, idle });
   }
@@ -117,20 +144,43 @@ class StackThread {
       nowUs: clock,
       epochUs,
       interfaceName: this.device!.name,
-      describe: (decision) => explainDecision(decision as Decision),
+      describe: (decision) =>
+        explanationLines(this.questions.traced(decision as Decision)).join('\n'),
     });
   }
 
+  /** Hooks for packets and decisions are set while somebody watches: see Watchers. */
   private trace(): Trace {
-    const { capture, recent } = this;
+    const { recent } = this;
     const state = (fd: number, from: number, to: number): void =>
       recent.record(clock(), fd, from, to);
-    if (capture === null) return { state };
-    return {
-      state,
-      packet: (direction, skb) => capture.packet(direction, skb),
-      decision: (decision) => capture.decision(decision),
-    };
+    const selector = (message: string): void => this.post({ event: 'selector', message });
+    return { state, selector, packet: undefined, decision: undefined };
+  }
+
+  private watch(stack: Stack, trace: Trace, ctl: Int32Array): void {
+    const questions = new Questions(stack.tcp);
+    this.questions = questions;
+    const tap = new PacketTap({
+      ctl,
+      nowUs: clock,
+      epochUs: performance.timeOrigin * 1000,
+      explain: (decision) => questions.traced(decision),
+      post: this.post,
+    });
+    this.watchers = new Watchers(trace, stack.tcp.hashinfo, this.capture, tap);
+  }
+
+  /** Answers a question of the opener's (OP_EXPLAIN, OP_LIST, OP_TRACE) by a message. */
+  private answer(op: number, a: number, b: number, c: number, id: number): number {
+    const { questions } = this;
+    let answer: unknown = null;
+    if (op === OP_EXPLAIN) answer = questions.explain(a, b >>> 16, c, b & 0xffff);
+    else if (op === OP_LIST) {
+      answer = a === LIST_MINISOCKS ? questions.minisocks(b) : questions.details(b);
+    } else this.watchers?.setTap(a);
+    this.post({ event: 'answered', id, answer });
+    return 0;
   }
 
   ready(): PumpMessage {
@@ -141,7 +191,7 @@ class StackThread {
   /** Device and capture are closed, everybody who waits is told. `error` undefined = as asked. */
   end(error: unknown): PumpMessage {
     this.device?.close();
-    this.capture?.flush();
+    this.watchers?.flush();
     this.sink?.close();
     const { shared } = this;
     const message = error instanceof Error ? error.message : String(error);
@@ -194,8 +244,8 @@ function failure(error: unknown): DeviceErrorFields {
  * The life of a stack thread.
  * @param post receives every PumpMessage, in order
  */
-export function runStackThread(options: PumpOptions, post: (message: PumpMessage) => void): void {
-  const thread = new StackThread(options);
+export function runStackThread(options: PumpOptions, post: Post): void {
+  const thread = new StackThread(options, post);
   let pump: Pump;
   try {
     pump = thread.open();

@@ -6,9 +6,11 @@ import type { Device, Random, Trace } from '../net/env.js';
 import { EBADF } from '../net/errno.js';
 import { ipv4Loopback, ipv4Rcv } from '../net/ipv4.js';
 import { NetNs } from '../net/netns.js';
-import type { Skb } from '../net/skb.js';
+import type { InterfaceAddress } from '../net/route.js';
+import { IFINDEX_LINK, type Skb } from '../net/skb.js';
 import type { SocketMemory } from '../net/sockmem.js';
 import type { Sysctl } from '../net/sysctl.js';
+import type { Selector } from '../reuseport/selector-request.js';
 import {
   tcpAbort,
   tcpAttachSendRing,
@@ -16,6 +18,7 @@ import {
   tcpClose,
   tcpConnect,
   tcpConsumed,
+  tcpDisconnect,
   tcpListen,
   tcpPublished,
   tcpShutdown,
@@ -26,21 +29,39 @@ import { createTcp } from '../tcp/protocol.js';
 import { publishGroups } from '../tcp/publish.js';
 import { RING_IDLE_US, retryLateDetach, sweepIdleRings } from '../tcp/ring-memory.js';
 import { tcpGetsockopt, tcpSetsockopt } from '../tcp/sockopt.js';
-import { tcpSetsockoptText } from '../tcp/sockopt-text.js';
+import { tcpGetsockoptText, tcpSetsockoptText } from '../tcp/sockopt-text.js';
 import type { Tcb } from '../tcp/tcb.js';
 import type { Tcp } from '../tcp/tcp.js';
+import { SocketMembers } from './socket-members.js';
 import type { SocketEvents, StackCalls } from './stack-calls.js';
 
 export interface StackEnv {
-  readonly device: Device;
+  /** The only device; needless when the options have `devices`. */
+  readonly device?: Device;
   readonly random: Random;
   readonly trace?: Trace | null;
   readonly events: SocketEvents;
+  /** Reads a user's selector: see Tcp.loadSelector. */
+  readonly loadSelector?: (path: string) => Selector;
+}
+
+/** A device and what it is called and has (Linux: struct net_device). */
+export interface StackDevice {
+  /** At most 15 characters, as SO_BINDTODEVICE knows it. */
+  readonly name: string;
+  readonly device: Device;
+  /** Addresses are int32 bit patterns, host order; the prefix is the length of their subnet's. */
+  readonly addresses: readonly InterfaceAddress[];
 }
 
 export interface StackOptions {
-  /** Our addresses, int32 bit patterns. */
-  readonly addresses: readonly number[];
+  /** Addresses of the only device, int32 bit patterns, without a subnet. */
+  readonly addresses?: readonly number[];
+  /**
+   * Several devices: ifindex counts up from 2 in this order, for 1 is `lo`. The first is the way to
+   * what no subnet has.
+   */
+  readonly devices?: readonly StackDevice[];
   /** Counters in memory of the caller's choice (shared with other threads). */
   readonly mib?: Float64Array;
 }
@@ -50,6 +71,22 @@ const FLUSH_MOST = 1024;
 /** Timers fired per poll. */
 const TIMERS_MOST = 4096;
 
+/** The namespace with its devices and addresses. Throws RangeError when there is no device. */
+function makeNet(env: StackEnv, sysctl: Sysctl, mem: SocketMemory, options: StackOptions): NetNs {
+  const { random, trace = null } = env;
+  const devices = options.devices ?? [];
+  const device = devices[0]?.device ?? env.device;
+  if (device === undefined) throw new RangeError('a stack needs a device');
+  const name = devices[0]?.name ?? 'tun0';
+  const net = new NetNs({ device, name, random, trace }, sysctl, mem, options.mib);
+  for (const more of devices.slice(1)) net.routes.addDevice(more.name, more.device);
+  for (const [i, { addresses }] of devices.entries()) {
+    for (const { address, prefix } of addresses) net.addAddress(address, prefix, IFINDEX_LINK + i);
+  }
+  for (const address of options.addresses ?? []) net.addAddress(address);
+  return net;
+}
+
 export class Stack implements StackCalls {
   readonly net: NetNs;
   readonly mem: SocketMemory;
@@ -57,15 +94,18 @@ export class Stack implements StackCalls {
   private sweptUs = 0;
 
   constructor(env: StackEnv, sysctl: Sysctl, mem: SocketMemory, options: StackOptions) {
-    const { device, random, trace = null } = env;
-    this.net = new NetNs({ device, random, trace }, sysctl, mem, options.mib);
+    this.net = makeNet(env, sysctl, mem, options);
     this.mem = mem;
-    for (const address of options.addresses) this.net.addAddress(address);
     // Every descriptor may have a request or a time-wait socket beside it.
     this.tcp = createTcp(this.net, env.events, mem.maxFds * 2 + sysctl.tcpMaxTwBuckets);
+    this.tcp.loadSelector = env.loadSelector ?? null;
+    this.tcp.hashinfo.selectorRequest.state = new SocketMembers();
   }
 
-  /** One packet, at `net.nowUs`. The caller keeps the skb. */
+  /**
+   * One packet, at `net.nowUs`. The caller keeps the skb, and has set its `ifindex` and `cpu` if it
+   * came by another device than the first or another queue than 0.
+   */
   input(skb: Skb): void {
     ipv4Rcv(this.net, skb);
   }
@@ -132,9 +172,14 @@ export class Stack implements StackCalls {
     return tcb === null ? -EBADF : tcpListen(this.tcp, tcb, backlog);
   }
 
-  connect(fd: number, address: number, port: number): number {
+  connect(fd: number, address: number, port: number, withText = false): number {
     const tcb = this.held(fd);
-    return tcb === null ? -EBADF : tcpConnect(this.tcp, tcb, address | 0, port & 0xffff);
+    return tcb === null ? -EBADF : tcpConnect(this.tcp, tcb, address | 0, port & 0xffff, withText);
+  }
+
+  disconnect(fd: number): number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpDisconnect(this.tcp, tcb);
   }
 
   shutdown(fd: number, how: number): number {
@@ -164,6 +209,11 @@ export class Stack implements StackCalls {
   setsockoptText(fd: number, level: number, name: number, text: string): number {
     const tcb = this.held(fd);
     return tcb === null ? -EBADF : tcpSetsockoptText(this.tcp, tcb, level, name, text);
+  }
+
+  getsockoptText(fd: number, level: number, name: number): string | number {
+    const tcb = this.held(fd);
+    return tcb === null ? -EBADF : tcpGetsockoptText(this.tcp, tcb, level, name);
   }
 
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number {

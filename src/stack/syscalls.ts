@@ -7,7 +7,7 @@
  * A command comes from other threads' memory: any words at all are answered or ignored, never
  * believed.
  */
-import { EBADF, EINVAL, ENFILE, ENOSYS, ENOTSOCK } from '../net/errno.js';
+import { EBADF, EINVAL, ENFILE, ENOSYS, ENOTSOCK, EPERM } from '../net/errno.js';
 import { RING_LOCK, RING_NOTICE } from '../net/ring.js';
 import {
   BLOCK_FLAGS,
@@ -49,17 +49,23 @@ import {
   OP_CLOSE,
   OP_CONNECT,
   OP_CONSUMED,
+  OP_DISCONNECT,
   OP_EPOLL_CREATE,
   OP_EPOLL_CTL,
   OP_EVENTFD,
+  OP_EXPLAIN,
   OP_GETSOCKOPT,
+  OP_GETSOCKOPT_TEXT,
+  OP_LIST,
   OP_LISTEN,
   OP_NOTICE,
   OP_PUBLISHED,
   OP_SETSOCKOPT,
+  OP_SETSOCKOPT_TEXT,
   OP_SHUTDOWN,
   OP_SOCKET,
   OP_THREAD_GONE,
+  OP_TRACE,
   T_CMD_HEAD,
   T_CMD_TAIL,
   T_CMD_WAITING,
@@ -69,6 +75,8 @@ import {
   T_RESULT,
   T_SLEEPING,
   T_STATE,
+  T_TEXT,
+  T_TEXT_MAX_BYTES,
   THREAD_FREE,
   threadAt,
 } from '../socket/uapi/layout.js';
@@ -85,6 +93,8 @@ export class Syscalls implements SocketEvents {
   private readonly mem: SocketMemory;
   private readonly interests: Interests;
   private calls!: StackCalls;
+  /** Takes the opener's questions: see questions.ts. Null = nobody answers. */
+  onQuestion: ((op: number, a: number, b: number, c: number, id: number) => number) | null = null;
   private readonly out: Int32Array = new Int32Array(T_OUT_WORDS);
   /** Cursor of the next command of each thread; T_CMD_HEAD only tells the thread. */
   private readonly heads: Int32Array = new Int32Array(MAX_THREADS);
@@ -189,9 +199,22 @@ export class Syscalls implements SocketEvents {
         return this.eventfd(thread, a, ctl[command + C_B]!);
       case OP_THREAD_GONE:
         return a === thread ? -EINVAL : this.threadGone(a);
+      case OP_EXPLAIN:
+      case OP_LIST:
+      case OP_TRACE:
+        return this.question(thread, command);
       default:
         return this.performOnFile(thread, at, command);
     }
+  }
+
+  /** Answers go to the thread that opened the stack, so it alone may ask. */
+  private question(thread: number, command: number): number {
+    const { ctl, onQuestion } = this;
+    if (thread !== 0) return -EPERM;
+    if (onQuestion === null) return -ENOSYS;
+    const [op, a, b, c, id] = [C_OP, C_A, C_B, C_C, C_D].map((word) => ctl[command + word]!);
+    return onQuestion(op!, a!, b!, c!, id!);
   }
 
   private performOnFile(thread: number, at: number, command: number): number {
@@ -240,16 +263,32 @@ export class Syscalls implements SocketEvents {
       case OP_LISTEN:
         return calls.listen(fd, a);
       case OP_CONNECT:
-        return (b & 0xffff) === b ? calls.connect(fd, a, b) : -EINVAL;
+        return this.connect(fd, a, b, ctl[command + C_C]!);
+      case OP_DISCONNECT:
+        return calls.disconnect(fd);
       case OP_SHUTDOWN:
         return a >= 0 && a <= 2 ? calls.shutdown(fd, a) : -EINVAL;
       case OP_SETSOCKOPT:
         return calls.setsockopt(fd, a, b, ctl[command + C_C]!, ctl[command + C_D]!);
       case OP_GETSOCKOPT:
         return this.getsockopt(fd, a, b, at);
+      case OP_SETSOCKOPT_TEXT: {
+        const bytes = ctl[command + C_C]!;
+        if (bytes < 0 || bytes > T_TEXT_MAX_BYTES) return -EINVAL;
+        return calls.setsockoptText(fd, a, b, textAt(ctl, at, bytes));
+      }
+      case OP_GETSOCKOPT_TEXT: {
+        const text = calls.getsockoptText(fd, a, b);
+        return typeof text === 'number' ? text : putText(ctl, at, text);
+      }
       default:
         return -ENOSYS;
     }
+  }
+
+  private connect(fd: number, address: number, port: number, withText: number): number {
+    if ((port & 0xffff) !== port) return -EINVAL;
+    return this.calls.connect(fd, address, port, withText !== 0);
   }
 
   private getsockopt(fd: number, level: number, name: number, at: number): number {
@@ -362,7 +401,21 @@ export class Syscalls implements SocketEvents {
   }
 }
 
+/** The first `bytes` bytes of the text in the thread region at `at`. */
+function textAt(ctl: Int32Array, at: number, bytes: number): string {
+  // Copied: a TextDecoder does not read shared memory.
+  const copy = new Uint8Array(ctl.buffer, (at + T_TEXT) * 4, bytes).slice();
+  return new TextDecoder().decode(copy);
+}
+
+/** Puts a text there, cut to what fits; the number of bytes. */
+function putText(ctl: Int32Array, at: number, text: string): number {
+  const encoded = new TextEncoder().encode(text).subarray(0, T_TEXT_MAX_BYTES);
+  new Uint8Array(ctl.buffer, (at + T_TEXT) * 4, T_TEXT_MAX_BYTES).set(encoded);
+  return encoded.length;
+}
+
 /** `result` for a command that exists, -ENOSYS for one that does not. */
 function unknownOr(op: number, result: number): number {
-  return op >= OP_SOCKET && op <= OP_THREAD_GONE ? result : -ENOSYS;
+  return op >= OP_SOCKET && op <= OP_DISCONNECT ? result : -ENOSYS;
 }

@@ -165,9 +165,13 @@ export class FakeStack implements StackCalls {
 
   connect(fd: number, address: number, port: number): number {
     const sock = this.socks.get(fd)!;
+    const { ctl } = this.mem;
+    // The second call tells how the first ended.
+    const error = Atomics.exchange(ctl, this.at(fd) + BLOCK_ERROR, 0);
+    if (error !== 0) return -error;
+    if (this.stateOf(fd) === TCP_ESTABLISHED) return 0;
     if (this.stateOf(fd) !== TCP_CLOSE) return -EINVAL;
     if (sock.port === 0) this.bind(fd, STACK_ADDRESS, 0);
-    const { ctl } = this.mem;
     ctl[this.at(fd) + BLOCK_RADDR] = address;
     ctl[this.at(fd) + BLOCK_RPORT] = port;
     this.state(fd, TCP_SYN_SENT, 0);
@@ -213,6 +217,11 @@ export class FakeStack implements StackCalls {
     Atomics.store(this.mem.ctl, this.at(fd) + BLOCK_ERROR, errno);
     this.state(fd, TCP_CLOSE, EPOLLHUP | EPOLLERR | EPOLLRDHUP);
     this.events.ready(fd, EPOLLERR | EPOLLHUP | EPOLLIN | EPOLLOUT);
+  }
+
+  disconnect(fd: number): number {
+    this.state(fd, TCP_CLOSE, EPOLLHUP);
+    return 0;
   }
 
   shutdown(fd: number, how: number): number {
@@ -296,6 +305,11 @@ export class FakeStack implements StackCalls {
     if (level !== 1) return -ENOPROTOOPT;
     this.texts.set(`${fd}:${name}`, text);
     return 0;
+  }
+
+  getsockoptText(fd: number, level: number, name: number): string | number {
+    if (level !== 1) return -ENOPROTOOPT;
+    return this.texts.get(`${fd}:${name}`) ?? '';
   }
 
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number {

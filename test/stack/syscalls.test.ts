@@ -23,15 +23,19 @@ import {
   OP_BIND,
   OP_CLOSE,
   OP_CONNECT,
+  OP_DISCONNECT,
   OP_EPOLL_CTL,
   OP_NOTICE,
   OP_PUBLISHED,
+  OP_SETSOCKOPT_TEXT,
   OP_SHUTDOWN,
   OP_SOCKET,
   OP_THREAD_GONE,
   T_CMD_HEAD,
   T_CMD_TAIL,
   T_STATE,
+  T_TEXT,
+  T_TEXT_MAX_BYTES,
   THREAD_FREE,
   threadAt,
 } from '../../src/socket/uapi/layout.js';
@@ -67,7 +71,7 @@ describe('stack/syscalls', () => {
   describe('words that no port writes', () => {
     it('an unknown command is -ENOSYS, a bad descriptor -EBADF', () => {
       const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
-      for (const op of [0, -1, OP_THREAD_GONE + 1, 0x7fffffff]) {
+      for (const op of [0, -1, OP_DISCONNECT + 1, 0x7fffffff]) {
         for (const on of [fd, 0, 99, -5]) expect(port.call(op, on), `${op} ${on}`).to.equal(-38);
       }
       for (const on of [0, 2, 77, 255, 256, -1, 0x7fffffff]) {
@@ -75,6 +79,18 @@ describe('stack/syscalls', () => {
         expect(port.call(OP_BIND, on)).to.equal(-errno.EBADF);
         expect(port.call(OP_EPOLL_CTL, on)).to.equal(-errno.EBADF);
       }
+    });
+
+    it('a text has the length that its region has, or is refused', () => {
+      const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
+      for (const bytes of [-1, T_TEXT_MAX_BYTES + 1, 0x7fffffff, -0x80000000]) {
+        expect(port.call(OP_SETSOCKOPT_TEXT, fd, 1, 2, bytes)).to.equal(-errno.EINVAL);
+      }
+      expect(inline.stack.texts.size).to.equal(0);
+      // Bytes that are no UTF-8 arrive as what a decoder makes of them.
+      inline.shared.ctl[threadAt(inline.shared.layout, 0) + T_TEXT] = 0x41ff41ff;
+      expect(port.call(OP_SETSOCKOPT_TEXT, fd, 1, 2, 4)).to.equal(0);
+      expect(inline.stack.texts.get(`${fd}:2`)).to.equal('\ufffdA\ufffdA');
     });
 
     it('arguments out of range are refused here', () => {

@@ -3,6 +3,7 @@
  * thread; both give `sys` (POSIX calls, value or negated errno) and `net` (the shape of node:net).
  * Adapters for http are in `tunstack/http`, stacks in memory in `tunstack/testing`.
  */
+export type { MemberState, Selector, SelectorRequest } from './reuseport/selector-request.js';
 export type { ConnectOptions, ListenOptions, Net, NetConnectOptions } from './socket/net.js';
 export { Server, Socket, SocketError } from './socket/net.js';
 export type { Attached, OpenOptions, SharedStack, SocketRow } from './socket/open.js';

@@ -59,9 +59,12 @@ export interface FileSink {
 
 const STDOUT = 1;
 
-/** Opens (truncates) `path`. Throws DeviceError when that fails. */
-export function fileSink(path: string): FileSink {
-  const fd = path === '-' ? STDOUT : openForWriting(path);
+/**
+ * Opens (truncates) `path`. Throws DeviceError when that fails.
+ * @param flag by which the user named it
+ */
+export function fileSink(path: string, flag = '--pcap'): FileSink {
+  const fd = path === '-' ? STDOUT : openForWriting(path, flag);
   let failed: string | null = null;
   return {
     write: (chunk) => {
@@ -74,7 +77,7 @@ export function fileSink(path: string): FileSink {
   };
 }
 
-function openForWriting(path: string): number {
+function openForWriting(path: string, flag: string): number {
   try {
     return openSync(path, 'w');
   } catch (error) {
@@ -82,7 +85,7 @@ function openForWriting(path: string): number {
     throw new DeviceError({
       code,
       message: `cannot write the capture to ${path}: ${code}`,
-      remedy: 'a --pcap FILE in a directory where this user may write, or --pcap - for stdout',
+      remedy: `a ${flag} FILE in a directory where this user may write, or ${flag} - for stdout`,
       exitCode: EXIT_FAILED,
     });
   }

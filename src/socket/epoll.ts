@@ -24,7 +24,7 @@ import {
   EPOLLOUT,
   EPOLLWAKEUP,
 } from './uapi/constants.js';
-import { fileKind, filePoll, fileStamp } from './uapi/file-ops.js';
+import { fileKind, filePollAll, fileStamp } from './uapi/file-ops.js';
 import { OP_EPOLL_CTL } from './uapi/layout.js';
 import type { ThreadPort } from './uapi/thread-port.js';
 
@@ -117,7 +117,7 @@ export class Epoll {
    */
   private activate(interest: Interest, op: number): number {
     const stamp = fileStamp(this.mem, interest.fd);
-    const found = filePoll(this.mem, interest.fd) & interest.events;
+    const found = filePollAll(this.mem, interest.fd) & interest.events;
     if (found !== 0) this.list(interest);
     return this.tell(interest.fd, op, interest.events, stamp, found);
   }
@@ -180,15 +180,17 @@ export class Epoll {
   wait(events: EpollEvent[], maxEvents: number, timeoutMs: number): number {
     if (!(maxEvents > 0)) return -EINVAL;
     let count = this.collect(events, maxEvents);
+    const nowMs = this.port.heartbeat.worked();
     if (count > 0 || timeoutMs === 0) return count === 0 && !this.port.alive ? -EIO : count;
-    const endMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+    let leftMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : timeoutMs;
+    const endMs = nowMs + leftMs;
     for (;;) {
       if (!this.port.alive) return -EIO;
-      const leftMs = timeoutMs < 0 ? endMs : endMs - performance.now();
       if (leftMs <= 0) return 0;
-      this.port.sleep(this.index, leftMs);
+      const wokeMs = this.port.sleep(this.index, leftMs);
       count = this.collect(events, maxEvents);
       if (count > 0) return count;
+      leftMs = endMs - wokeMs;
     }
   }
 
@@ -224,7 +226,7 @@ export class Epoll {
       interest.muted = true;
       return 0;
     }
-    return filePoll(this.mem, fd) & interest.events;
+    return filePollAll(this.mem, fd) & interest.events;
   }
 }
 

@@ -6,11 +6,20 @@
 import { TcpHandle } from './handle.js';
 import type { Reactor } from './reactor.js';
 import { TcpBase, takeOver } from './tcp-base.js';
-import { EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, SOCK_NONBLOCK } from './uapi/constants.js';
+import {
+  EPOLLET,
+  EPOLLEXCLUSIVE,
+  EPOLLIN,
+  SO_ATTACH_REUSEPORT_SELECTOR,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+} from './uapi/constants.js';
 
 const EAGAIN = -11;
 const EINTR = -4;
 const ECONNABORTED = -103;
+
+const selectorState = new Int32Array(1);
 
 /** One listening socket. */
 export class ListenHandle extends TcpBase {
@@ -50,6 +59,23 @@ export class ListenHandle extends TcpBase {
     this.updateLiveness();
     this.schedule();
     return 0;
+  }
+
+  /**
+   * Gives the group a selector, unless it has, or had, one: '' = leave it as it is. After listen():
+   * a selector attached before would found a group that nobody else can join.
+   * @returns 0 or -errno
+   */
+  select(selector: string): number {
+    if (selector === '') return 0;
+    const known = this.sys.getsockopt(
+      this.fd,
+      SOL_SOCKET,
+      SO_ATTACH_REUSEPORT_SELECTOR,
+      selectorState,
+    );
+    if (known >= 0 && selectorState[0] !== 0) return 0;
+    return this.sys.setsockopt(this.fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_SELECTOR, selector);
   }
 
   close(): void {

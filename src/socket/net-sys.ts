@@ -28,7 +28,13 @@ export interface NetSys {
   listen(fd: number, backlog: number): number;
   accept4(fd: number, flags: number): number;
   connect(fd: number, address: SysAddress): number;
-  setsockopt(fd: number, level: number, name: number, value: number, value2?: number): number;
+  setsockopt(
+    fd: number,
+    level: number,
+    name: number,
+    value: number | string,
+    value2?: number,
+  ): number;
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number;
   getsockname(fd: number, out: SysName): number;
   getpeername(fd: number, out: SysName): number;

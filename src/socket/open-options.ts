@@ -5,7 +5,7 @@
  */
 import { isIPv4 } from 'node:net';
 import { inspect } from 'node:util';
-import { type Profile, Sysctl, setSysctl, unbuiltSysctl } from '../net/sysctl.js';
+import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import { StackError } from './errors.js';
 
 /** What to open; defaults are those of the command line. */
@@ -154,7 +154,7 @@ export function checkOpenOptions(options: OpenOptions): Omit<StackThreadOptions,
 function checkSysctl(profile: Profile, values: Readonly<Record<string, string | number>>): void {
   const scratch = new Sysctl(profile);
   for (const [name, value] of Object.entries(values)) {
-    const wrong = setSysctl(scratch, name, value) ?? unbuiltSysctl(name, value);
+    const wrong = setSysctl(scratch, name, value);
     if (wrong !== null) {
       throw usage(`option 'sysctl': ${name} = ${value}: ${wrong}`, 'tunstack nstat --help');
     }

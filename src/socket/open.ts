@@ -11,7 +11,9 @@ import { StackError, toStackError } from './errors.js';
 import type { Net } from './net.js';
 import { checkOpenOptions, type OpenOptions, type StackThreadOptions } from './open-options.js';
 import type { SocketRow } from './socket-rows.js';
+import { StackQuestions } from './stack-questions.js';
 import type { Sys } from './sys-table.js';
+import type { TracedBatch } from './uapi/answers.js';
 import {
   G_EHASH_SECRET,
   G_STACK_SLEEPING,
@@ -27,12 +29,16 @@ export { type Attached, attach, type SharedStack } from './attach.js';
 export { StackError } from './errors.js';
 export type { OpenOptions } from './open-options.js';
 export type { SocketRow } from './socket-rows.js';
+export type { StackQuestions } from './stack-questions.js';
 
 /** What the stack thread posts (PumpMessage of stack/pump-thread.ts). */
 type StackThreadMessage =
   | { event: 'ready'; tun: string; address: string; peer: string; mtu: number; seed: string }
   | { event: 'failed'; error: unknown }
   | { event: 'closed'; captureFailure: string | null }
+  | { event: 'answered'; id: number; answer: unknown }
+  | ({ event: 'traced' } & TracedBatch)
+  | { event: 'selector'; message: string }
   | { event: 'died'; message: string; report: string };
 
 type ReadyMessage = Extract<StackThreadMessage, { event: 'ready' }>;
@@ -58,8 +64,16 @@ export class StackHandle {
    * to.
    */
   onFatal: ((error: StackError) => void) | null = null;
+  /**
+   * Called when something goes on otherwise than its user wanted: a selector was refused, or failed
+   * and was detached. Null: a process warning of type StackWarning.
+   */
+  onWarning: ((message: string) => void) | null = null;
   /** Why the capture file is cut short (an errno name), or null; known after close. */
   captureFailure: string | null = null;
+
+  /** What only the stack thread knows, and the packets it sees. */
+  readonly questions: StackQuestions;
 
   readonly #worker: Worker;
   readonly #parts: ThreadParts;
@@ -74,6 +88,7 @@ export class StackHandle {
     this.#worker = worker;
     this.#ctl = ctl;
     this.#parts = parts;
+    this.questions = new StackQuestions(parts.port);
     this.tun = ready.tun;
     this.address = ready.address;
     this.peer = ready.peer;
@@ -104,6 +119,11 @@ export class StackHandle {
 
   get net(): Net {
     return this.#parts.net;
+  }
+
+  /** @internal The control words of the stack (uapi/layout.ts): to be read. */
+  get ctl(): Int32Array {
+    return this.#parts.memory.ctl;
   }
 
   /** 0: this thread's number. */
@@ -165,11 +185,19 @@ export class StackHandle {
   }
 
   #hear(message: StackThreadMessage): void {
+    if (message.event === 'answered') this.questions.answered(message.id, message.answer);
+    if (message.event === 'traced') this.questions.traced(message);
+    if (message.event === 'selector') this.#warn(message.message);
     if (message.event === 'closed') this.captureFailure = message.captureFailure;
     if (message.event !== 'died') return;
     const error = new StackError('ERR_STACK_DIED', `the stack thread died: ${message.message}`);
     error.cause = message.report;
     this.#die(error);
+  }
+
+  #warn(message: string): void {
+    if (this.onWarning !== null) this.onWarning(message);
+    else process.emitWarning(message, { type: 'StackWarning', code: 'TUN_SELECTOR' });
   }
 
   #die(error: StackError): void {
@@ -190,6 +218,7 @@ export class StackHandle {
     const { ctl, layout } = this.#parts.memory;
     const state = Atomics.load(ctl, G_STATE);
     if (state === STACK_RUNNING || state === STACK_STARTING) declareDead(ctl, layout, why);
+    this.questions.end();
   }
 }
 

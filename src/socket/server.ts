@@ -8,7 +8,9 @@ import { tracingChannel } from 'node:diagnostics_channel';
 import { lookup } from 'node:dns';
 import { EventEmitter } from 'node:events';
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import { getDefaultHighWaterMark } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
   backlogOfArgs,
@@ -53,8 +55,12 @@ export interface ListenOptions {
    * With `fd`: other threads accept from it too, so it is neither owned nor closed by this server.
    */
   shared?: boolean | undefined;
-  /** How the group picks; only `hash` is there. */
-  selector?: unknown;
+  /**
+   * How the group picks: the name of a built-in selector (`hash`, `random`, `rr`, `least`, `p2c`,
+   * `consistent`, `cpu`) or a module, as path or file URL. Goes with `reusePort`. The first member
+   * to ask decides, for as long as the group lives.
+   */
+  selector?: string | URL | undefined;
   path?: unknown;
 }
 
@@ -140,21 +146,21 @@ export class Server extends EventEmitter implements SocketServer {
     this.#addSignal(options);
     const backlog = options.backlog || backlogOfArgs(args) || BACKLOG;
     const { fd } = options;
+    const how = { backlog, reusePort: options.reusePort === true, selector: selectorOf(options) };
     if (typeof fd === 'number' && fd >= 0) {
-      this.#listenFd(fd, backlog, options.shared === true);
+      this.#listenFd(fd, how, options.shared === true);
       return this;
     }
     const port = portOf(args, options);
-    const reusePort = options.reusePort === true;
     if (!options.host) {
-      this.#listen('0.0.0.0', port, backlog, reusePort);
+      this.#listen('0.0.0.0', port, how);
       return this;
     }
     const host = options.host === 'localhost' ? this.#reactor.address : options.host;
     lookup(host, (error, address) => {
       if (id !== this.#listeningId) return;
       if (error) this.emit('error', error);
-      else this.#listen(address, port, backlog, reusePort);
+      else this.#listen(address, port, how);
     });
     return this;
   }
@@ -226,31 +232,33 @@ export class Server extends EventEmitter implements SocketServer {
     }
   }
 
-  #listenFd(fd: number, backlog: number, shared: boolean): void {
+  #listenFd(fd: number, how: ListenHow, shared: boolean): void {
     const handle = new ListenHandle(this.#reactor);
     const status = handle.open(fd, shared);
     if (status < 0) this.#failed(handle, new SocketError(status, 'listen', { describe: true }));
-    else this.#start(handle, backlog, {});
+    else this.#start(handle, how, {});
   }
 
-  #listen(address: string, port: number, backlog: number, reusePort: boolean): void {
+  #listen(address: string, port: number, how: ListenHow): void {
     const handle = new ListenHandle(this.#reactor);
     const details = { address, port, describe: true };
-    const status = isIP(address) === 6 ? EAFNOSUPPORT : handle.bind(address, port, reusePort);
+    const status = isIP(address) === 6 ? EAFNOSUPPORT : handle.bind(address, port, how.reusePort);
     if (status < 0) this.#failed(handle, new SocketError(status, 'listen', details));
-    else this.#start(handle, backlog, details);
+    else this.#start(handle, how, details);
   }
 
   #start(
     handle: ListenHandle,
-    backlog: number,
+    { backlog, selector }: ListenHow,
     details: { address?: string; port?: number },
   ): void {
     handle.onconnection = (status, client) => this.#onconnection(status, client);
     handle.onfail = (status) => this.#onfail(status);
-    const status = handle.listen(backlog);
+    const listens = handle.listen(backlog);
+    const status = listens < 0 ? listens : handle.select(selector);
     if (status < 0) {
-      this.#failed(handle, new SocketError(status, 'listen', { ...details, describe: true }));
+      const syscall = listens < 0 ? 'listen' : 'setsockopt';
+      this.#failed(handle, new SocketError(status, syscall, { ...details, describe: true }));
       return;
     }
     this._handle = handle;
@@ -300,6 +308,14 @@ export class Server extends EventEmitter implements SocketServer {
   }
 }
 
+/** What of the options of `listen` concerns the socket and not the server. */
+interface ListenHow {
+  backlog: number;
+  reusePort: boolean;
+  /** As SO_ATTACH_REUSEPORT_SELECTOR takes it; '' = none asked for. */
+  selector: string;
+}
+
 /**
  * With `captureRejections`, an async 'connection' listener that fails costs its own connection
  * only.
@@ -316,13 +332,22 @@ Object.defineProperty(Server.prototype, EventEmitter.captureRejectionSymbol, {
 });
 
 function checkListenOptions(options: ListenOptions): void {
-  const { selector } = options;
-  if (selector !== undefined && selector !== 'hash') {
-    throw invalidArgValue('options.selector', selector, "is not built yet: only 'hash' is");
-  }
   if (options.path) {
     throw invalidArgValue('options.path', options.path, 'is not supported: there are no pipes');
   }
+}
+
+/** A built-in selector's name, or the absolute path of a module: names have no slash or dot. */
+function selectorOf({ selector }: ListenOptions): string {
+  if (selector === undefined || selector === 'hash') return '';
+  if (selector instanceof URL) return fileURLToPath(selector);
+  if (typeof selector !== 'string') {
+    throw invalidArgType('options.selector', 'of type string or an instance of URL', selector);
+  }
+  if (selector === '') {
+    throw invalidArgValue('options.selector', selector, 'must be a name or the path of a module');
+  }
+  return /[./]/.test(selector) ? resolve(selector) : selector;
 }
 
 /** The port of `listen`'s many forms, checked; 0 = any free one. */

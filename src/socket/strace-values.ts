@@ -3,7 +3,7 @@
  * the calls of sys-table.ts can take; strace.ts puts the pieces together.
  */
 import * as errno from '../net/errno.js';
-import type { EpollEvent, Sockaddr, SockaddrArgument } from './sys-table.js';
+import type { EpollEvent, Message, Sockaddr, SockaddrArgument } from './sys-table.js';
 import * as c from './uapi/constants.js';
 
 type Names = readonly (readonly [number, string])[];
@@ -17,6 +17,7 @@ const ERROR_TEXTS: Readonly<Record<string, string>> = {
   EBADF: 'Bad file descriptor',
   EINVAL: 'Invalid argument',
   EPIPE: 'Broken pipe',
+  EDOM: 'Numerical argument out of domain',
   ECONNRESET: 'Connection reset by peer',
   ECONNREFUSED: 'Connection refused',
   ECONNABORTED: 'Software caused connection abort',
@@ -29,6 +30,7 @@ const ERROR_TEXTS: Readonly<Record<string, string>> = {
   EACCES: 'Permission denied',
   EPERM: 'Operation not permitted',
   ENOENT: 'No such file or directory',
+  ENODEV: 'No such device',
   EEXIST: 'File exists',
   ENOTSOCK: 'Socket operation on non-socket',
   EOPNOTSUPP: 'Operation not supported',
@@ -87,6 +89,7 @@ const POLL_EVENTS: Names = [
 const MSG_FLAGS: Names = [
   [c.MSG_OOB, 'MSG_OOB'],
   [c.MSG_PEEK, 'MSG_PEEK'],
+  [c.MSG_CTRUNC, 'MSG_CTRUNC'],
   [c.MSG_TRUNC, 'MSG_TRUNC'],
   [c.MSG_DONTWAIT, 'MSG_DONTWAIT'],
   [c.MSG_WAITALL, 'MSG_WAITALL'],
@@ -129,12 +132,14 @@ const COMMANDS = constants('F_');
 const OPTIONS: ReadonlyMap<number, readonly [string, ReadonlyMap<number, string>]> = new Map([
   [c.SOL_SOCKET, ['SOL_SOCKET', constants('SO_')] as const],
   [c.SOL_TCP, ['SOL_TCP', constants('TCP_', TCP_STATES)] as const],
-  [c.SOL_IP, ['SOL_IP', constants('IP_')] as const],
+  [c.SOL_IP, ['SOL_IP', constants('IP_', /^IP_PMTUDISC/)] as const],
 ]);
 const REQUESTS: ReadonlyMap<number, string> = new Map([
   [c.FIONREAD, 'FIONREAD'],
   [c.SIOCOUTQ, 'TIOCOUTQ'],
   [c.FIONBIO, 'FIONBIO'],
+  [c.SIOCOUTQNSD, 'SIOCOUTQNSD'],
+  [c.SIOCATMARK, 'SIOCATMARK'],
 ]);
 
 function hex(value: number): string {
@@ -184,11 +189,32 @@ export function sockTypeText(value: number): string {
 export function optionText(level: number, name: number): string {
   const known = OPTIONS.get(level);
   if (known === undefined) return `${hex(level)} /* SOL_??? */, ${hex(name)}`;
+  // There are newer ones for 64-bit times on 32-bit machines.
+  if (isTimeout(level, name)) return `${known[0]}, ${named(known[1], name, 'SO')}_OLD`;
   return `${known[0]}, ${named(known[1], name, 'SO')}`;
 }
 
-/** `[1], 4`, or the structure of SO_LINGER. */
-export function optionValueText(level: number, name: number, value: number, more: number): string {
+/** Is it a socket time-out, whose value is a struct timeval? */
+export function isTimeout(level: number, name: number): boolean {
+  return level === c.SOL_SOCKET && (name === c.SO_RCVTIMEO || name === c.SO_SNDTIMEO);
+}
+
+/** `[1], 4`, `"p2c", 3`, or the structure of SO_LINGER; a time-out as its 16 bytes. */
+export function optionValueText(
+  level: number,
+  name: number,
+  value: number | string,
+  more: number,
+  timeoutLength = '16',
+): string {
+  if (isTimeout(level, name)) {
+    const words = BigInt64Array.of(BigInt(Math.trunc(Number(value))), BigInt(Math.trunc(more)));
+    return `${bytesText(new Uint8Array(words.buffer), 0, 16)}, ${timeoutLength}`;
+  }
+  if (typeof value === 'string') {
+    const bytes = new TextEncoder().encode(value);
+    return `${bytesText(bytes, 0, bytes.length)}, ${bytes.length}`;
+  }
   if (level === c.SOL_SOCKET && name === c.SO_LINGER) {
     return `{l_onoff=${value}, l_linger=${more}}, 8`;
   }
@@ -198,12 +224,39 @@ export function optionValueText(level: number, name: number, value: number, more
 /** `{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("198.18.0.1")}` */
 export function sockaddrText(address: SockaddrArgument | Sockaddr | null | undefined): string {
   if (address == null) return 'NULL';
+  if (address.family === c.AF_UNSPEC) {
+    return `{sa_family=AF_UNSPEC, sa_data="${'\\0'.repeat(14)}"}`;
+  }
   const value = address.address;
   const text =
     typeof value === 'string'
       ? value
       : [24, 16, 8, 0].map((shift) => (value >>> shift) & 255).join('.');
   return `{sa_family=AF_INET, sin_port=htons(${address.port}), sin_addr=inet_addr("${text}")}`;
+}
+
+/**
+ * struct msghdr: what went out, or the first `taken` bytes of what came in.
+ * @param flags msg_flags
+ */
+export function messageText(message: Message, taken: number, flags: number): string {
+  let left = taken;
+  const parts = message.iov.map((buffer) => {
+    const count = Math.max(0, Math.min(left, buffer.length));
+    left -= count;
+    return `{iov_base=${bytesText(buffer, 0, count)}, iov_len=${buffer.length}}`;
+  });
+  const name = `msg_name=${sockaddrText(message.name)}, msg_namelen=${message.name ? 16 : 0}`;
+  const vector = `msg_iov=[${parts.join(', ')}], msg_iovlen=${parts.length}`;
+  const headers = (message.control ?? []).map(
+    ({ level, type }) =>
+      `{cmsg_len=20, cmsg_level=${OPTIONS.get(level)?.[0] ?? hex(level)}, cmsg_type=${hex(type)}}`,
+  );
+  const control =
+    headers.length === 0
+      ? 'msg_controllen=0'
+      : `msg_control=[${headers.join(', ')}], msg_controllen=${headers.length * 24}`;
+  return `{${name}, ${vector}, ${control}, msg_flags=${msgFlagsText(flags)}}`;
 }
 
 /** `{EPOLLIN|EPOLLET, {u32=6, u64=6}}` */

@@ -13,6 +13,8 @@ import {
   familyText,
   fileFlagsText,
   howText,
+  isTimeout,
+  messageText,
   msgFlagsText,
   optionText,
   optionValueText,
@@ -25,7 +27,7 @@ import {
   sockTypeText,
 } from './strace-values.js';
 import type { EpollEvent, PollFd, Sockaddr, Sys } from './sys-table.js';
-import { F_GETFL, F_SETFL, SO_LINGER, SOL_SOCKET } from './uapi/constants.js';
+import { F_GETFL, F_SETFL, MSG_OOB, MSG_TRUNC, SO_LINGER, SOL_SOCKET } from './uapi/constants.js';
 
 export interface StraceOptions {
   /**
@@ -48,6 +50,7 @@ export function straced(sys: Sys, write: (line: string) => void, options: Strace
     ...tracedSockets(sys, log),
     ...tracedAddresses(sys, log),
     ...tracedIo(sys, log),
+    ...tracedMessages(sys, log),
     ...tracedReadiness(sys, log),
   };
 }
@@ -120,9 +123,16 @@ function tracedSockets(sys: Sys, log: Log): Pick<Sys, SocketCalls> {
 }
 
 /** Value and length as the kernel would have filled them in. */
-function getsockoptText(level: number, name: number, result: number, out?: Int32Array): string {
+function getsockoptText(
+  level: number,
+  name: number,
+  result: number,
+  out?: Int32Array | Uint8Array,
+): string {
   if (result < 0) return 'NULL, NULL';
   if (out === undefined) return `[${result}], [4]`;
+  if (out instanceof Uint8Array) return `${bytesText(out, 0, result)}, [${result}]`;
+  if (isTimeout(level, name)) return optionValueText(level, name, out[0]!, out[1]!, '[16]');
   if (level === SOL_SOCKET && name === SO_LINGER) {
     return `{l_onoff=${out[0]}, l_linger=${out[1]}}, [8]`;
   }
@@ -165,6 +175,7 @@ function tracedAddresses(sys: Sys, log: Log): Pick<Sys, AddressCalls> {
 }
 
 type IoCalls = 'read' | 'write' | 'readv' | 'writev' | 'sendto' | 'recvfrom';
+type MessageCalls = 'sendmsg' | 'recvmsg';
 
 function tracedIo(sys: Sys, log: Log): Pick<Sys, IoCalls> {
   return {
@@ -209,6 +220,24 @@ function tracedIo(sys: Sys, log: Log): Pick<Sys, IoCalls> {
       const text = takenText(buffer, 0, result);
       const words = `${text}, ${buffer.length}, ${msgFlagsText(flags)}, NULL, NULL`;
       log(`recvfrom(${fd}, ${words})`, result);
+      return result;
+    },
+  };
+}
+
+function tracedMessages(sys: Sys, log: Log): Pick<Sys, MessageCalls> {
+  return {
+    sendmsg(fd, message, flags) {
+      const result = sys.sendmsg(fd, message, flags);
+      const text = messageText(message, Number.POSITIVE_INFINITY, 0);
+      log(`sendmsg(${fd}, ${text}, ${msgFlagsText(flags)})`, result);
+      return result;
+    },
+    recvmsg(fd, message, flags) {
+      const result = sys.recvmsg(fd, message, flags);
+      const taken = (flags & MSG_TRUNC) !== 0 && (flags & MSG_OOB) === 0 ? 0 : result;
+      const text = result < 0 ? '{msg_namelen=0}' : messageText(message, taken, message.flags ?? 0);
+      log(`recvmsg(${fd}, ${text}, ${msgFlagsText(flags)})`, result);
       return result;
     },
   };

@@ -4,52 +4,117 @@
  * know, and asked beforehand only to give a send ring its memory.
  */
 import { EAGAIN, EBADF, EFAULT, EINVAL, EIO, ENOTSOCK, EOPNOTSUPP } from '../net/errno.js';
-import { KIND_EVENTFD, KIND_TCP } from '../net/sockmem.js';
+import {
+  BLOCK_SND_FLAGS,
+  BLOCK_SNDTIMEO,
+  KIND_EVENTFD,
+  KIND_TCP,
+  SND_MORE,
+} from '../net/sockmem.js';
 import type { SysContext } from './sys-context.js';
-import type { Sys } from './sys-table.js';
+import { sendFastopen } from './sys-fastopen.js';
+import {
+  mayWait,
+  receive,
+  receiveFlagsStatus,
+  receiveMessage,
+  receiveVector,
+} from './sys-receive.js';
+import type { Message, SockaddrArgument, Sys } from './sys-table.js';
 import {
   EPOLLIN,
   EPOLLOUT,
-  EPOLLRDHUP,
   MSG_DONTWAIT,
+  MSG_FASTOPEN,
+  MSG_MORE,
   MSG_NOSIGNAL,
-  MSG_PEEK,
+  MSG_OOB,
 } from './uapi/constants.js';
 import { eventCountDue, eventCountRead, eventCountWrite } from './uapi/event-count.js';
-import {
-  fileKind,
-  filePublishedDue,
-  fileRead,
-  fileTakenDue,
-  fileWrite,
-  NEED_RING,
-} from './uapi/file-ops.js';
-import { OP_ATTACH_SEND, OP_CONSUMED, OP_NOTICE, OP_PUBLISHED } from './uapi/layout.js';
+import { fileKind } from './uapi/file-block.js';
+import { filePublishedDue, fileWrite, NEED_RING } from './uapi/file-write.js';
+import { OP_ATTACH_SEND, OP_NOTICE, OP_PUBLISHED } from './uapi/layout.js';
 
-/** Most buffers of one readv or writev (UIO_MAXIOV). */
+/** Most buffers of one call (UIO_MAXIOV). */
 const IOV_MAX = 1024;
+/** Flags that writing knows. */
+const SEND_FLAGS: number = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_OOB;
 
-export type SysIo = Pick<Sys, 'read' | 'write' | 'readv' | 'writev' | 'sendto' | 'recvfrom'>;
+type IoCalls =
+  | 'read'
+  | 'write'
+  | 'readv'
+  | 'writev'
+  | 'sendto'
+  | 'recvfrom'
+  | 'sendmsg'
+  | 'recvmsg';
+
+export type SysIo = Pick<Sys, IoCalls>;
 
 export function createSysIo(context: SysContext): SysIo {
   return {
     read: (fd, buffer, offset = 0, length = buffer.length - offset) =>
-      badRange(buffer, offset, length) || read(context, fd, buffer, offset, length, 0),
+      badRange(buffer, offset, length) || read(context, fd, buffer, offset, length),
     write: (fd, buffer, offset = 0, length = buffer.length - offset) =>
       badRange(buffer, offset, length) || write(context, fd, buffer, offset, length, 0),
     readv: (fd, buffers) => readv(context, fd, buffers),
-    writev: (fd, buffers) => writev(context, fd, buffers),
+    writev: (fd, buffers) => badVector(buffers) || writeVector(context, fd, sound(buffers), 0),
     recvfrom(fd, buffer, flags) {
-      if ((flags & ~(MSG_PEEK | MSG_DONTWAIT | MSG_NOSIGNAL)) !== 0) return -EOPNOTSUPP;
-      const status = mustBeSocket(context, fd) || badRange(buffer, 0, buffer.length);
-      return status || read(context, fd, buffer, 0, buffer.length, flags);
+      const status =
+        receiveFlagsStatus(flags) || mustBeSocket(context, fd) || badRange(buffer, 0, 0);
+      return status || receive(context, fd, buffer, 0, buffer.length, flags);
     },
-    sendto(fd, buffer, flags) {
-      if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) !== 0) return -EOPNOTSUPP;
-      const status = mustBeSocket(context, fd) || badRange(buffer, 0, buffer.length);
-      return status || write(context, fd, buffer, 0, buffer.length, flags);
+    sendto(fd, buffer, flags, address) {
+      const status = sendStatus(context, fd, flags) || badRange(buffer, 0, 0);
+      if (status < 0) return status;
+      if ((flags & MSG_FASTOPEN) !== 0) return fastopen(context, fd, buffer, flags, address);
+      return write(context, fd, buffer, 0, buffer.length, flags);
     },
+    recvmsg(fd, message, flags) {
+      const status =
+        receiveFlagsStatus(flags) || mustBeSocket(context, fd) || badVector(message.iov);
+      if (status < 0) return status;
+      return receiveMessage(context, fd, message, sound(message.iov), flags);
+    },
+    sendmsg: (fd, message, flags) => sendMessage(context, fd, message, flags),
   };
+}
+
+function sendStatus(context: SysContext, fd: number, flags: number): number {
+  if ((flags & ~(SEND_FLAGS | MSG_FASTOPEN)) !== 0) return -EOPNOTSUPP;
+  return mustBeSocket(context, fd);
+}
+
+function fastopen(
+  context: SysContext,
+  fd: number,
+  buffer: Uint8Array,
+  flags: number,
+  address: SockaddrArgument | undefined,
+): number {
+  return sendFastopen(context, fd, buffer, flags, address, (from, offset, how) =>
+    write(context, fd, from, offset, from.length - offset, how),
+  );
+}
+
+/** Linux: ___sys_sendmsg. No control message means anything to a sender here. */
+function sendMessage(context: SysContext, fd: number, message: Message, flags: number): number {
+  const status = sendStatus(context, fd, flags) || badVector(message.iov);
+  if (status < 0) return status;
+  if (message.control !== undefined && message.control.length > 0) return -EINVAL;
+  if ((flags & MSG_FASTOPEN) === 0) return writeVector(context, fd, sound(message.iov), flags);
+  return fastopen(context, fd, gathered(sound(message.iov)), flags, message.name);
+}
+
+function gathered(buffers: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(buffers.reduce((sum, buffer) => sum + buffer.length, 0));
+  let at = 0;
+  for (const buffer of buffers) {
+    whole.set(buffer, at);
+    at += buffer.length;
+  }
+  return whole;
 }
 
 /** 0 when [offset, offset + length) lies inside `buffer`, else -EFAULT. */
@@ -65,9 +130,16 @@ function mustBeSocket(context: SysContext, fd: number): number {
   return kind === KIND_TCP ? 0 : -ENOTSOCK;
 }
 
-/** True when a call that found nothing to do should wait for it. */
-function mayBlock(context: SysContext, fd: number, flags: number): boolean {
-  return (flags & MSG_DONTWAIT) === 0 && !context.isNonblocking(fd);
+/** 0, -EINVAL for too many buffers, or -EFAULT when the first is none. */
+function badVector(buffers: readonly Uint8Array[]): number {
+  if (buffers.length > IOV_MAX) return -EINVAL;
+  return buffers.length > 0 && !(buffers[0] instanceof Uint8Array) ? -EFAULT : 0;
+}
+
+/** The buffers before the first that is none: what is behind that is not reached. */
+function sound(buffers: readonly Uint8Array[]): readonly Uint8Array[] {
+  const bad = buffers.findIndex((buffer) => !(buffer instanceof Uint8Array));
+  return bad < 0 ? buffers : buffers.slice(0, bad);
 }
 
 function read(
@@ -76,22 +148,11 @@ function read(
   buffer: Uint8Array,
   offset: number,
   length: number,
-  flags: number,
 ): number {
-  const { mem, port } = context;
-  const kind = fileKind(mem, fd);
+  const kind = fileKind(context.mem, fd);
+  if (kind === KIND_TCP) return length === 0 ? 0 : receive(context, fd, buffer, offset, length, 0);
   if (kind === KIND_EVENTFD) return readCount(context, fd, buffer, offset, length);
-  if (kind !== KIND_TCP) return kind < 0 ? -EBADF : -EINVAL;
-  const peek = (flags & MSG_PEEK) !== 0;
-  for (;;) {
-    const count = fileRead(mem, fd, port.holder, buffer, offset, length, peek);
-    if (count > 0 && !peek && fileTakenDue(mem, fd)) port.post(OP_CONSUMED, fd);
-    if (count !== -EAGAIN) return count;
-    if (!port.alive) return -EIO;
-    if (!mayBlock(context, fd, flags)) return count;
-    const status = context.blocking.wait(fd, EPOLLIN | EPOLLRDHUP);
-    if (status < 0) return status;
-  }
+  return kind < 0 ? -EBADF : -EINVAL;
 }
 
 function readCount(
@@ -105,7 +166,7 @@ function readCount(
   for (;;) {
     const count = eventCountRead(mem, fd, buffer, offset, length);
     if (count > 0 && eventCountDue(mem, fd)) port.post(OP_NOTICE, fd);
-    if (count !== -EAGAIN || !mayBlock(context, fd, 0)) return count;
+    if (count !== -EAGAIN || !mayWait(context, fd, 0)) return count;
     const status = context.blocking.wait(fd, EPOLLIN);
     if (status < 0) return status;
   }
@@ -124,27 +185,34 @@ function write(
   if (kind === KIND_EVENTFD) return writeCount(context, fd, buffer, offset, length);
   if (kind !== KIND_TCP) return kind < 0 ? -EBADF : -EINVAL;
   let done = 0;
+  let endMs = 0;
   for (;;) {
-    const count = fileWrite(mem, fd, port.holder, buffer, offset + done, length - done);
+    const count = fileWrite(mem, fd, port.holder, buffer, offset + done, length - done, flags);
     if (count > 0) {
       if (filePublishedDue(mem, fd)) port.post(OP_PUBLISHED, fd);
       done += count;
     }
     if (done === length && count >= 0) return done;
-    const status = makeRoom(context, fd, flags, count < 0 ? count : -EAGAIN);
+    const reason = count < 0 ? count : -EAGAIN;
+    if (endMs === 0 && reason === -EAGAIN && mayWait(context, fd, flags)) {
+      endMs = context.endOf(fd, BLOCK_SNDTIMEO);
+    }
+    const status = makeRoom(context, fd, reason, endMs);
     if (status < 0) return done > 0 ? done : status;
   }
 }
 
 /**
  * After a write that could not take everything for `reason`: ≥ 0 = try again, else what write says.
+ * @param endMs when to stop waiting, 0 = does not wait
  */
-function makeRoom(context: SysContext, fd: number, flags: number, reason: number): number {
+function makeRoom(context: SysContext, fd: number, reason: number, endMs: number): number {
   const { port } = context;
   if (reason === NEED_RING) return port.call(OP_ATTACH_SEND, fd);
   if (reason !== -EAGAIN) return reason;
   if (!port.alive) return -EIO;
-  return mayBlock(context, fd, flags) ? context.blocking.wait(fd, EPOLLOUT) : reason;
+  if (endMs === 0) return reason;
+  return context.blocking.wait(fd, EPOLLOUT, endMs) || -EAGAIN;
 }
 
 function writeCount(
@@ -158,41 +226,60 @@ function writeCount(
   for (;;) {
     const count = eventCountWrite(mem, fd, buffer, offset, length);
     if (count > 0 && eventCountDue(mem, fd)) port.post(OP_NOTICE, fd);
-    if (count !== -EAGAIN || !mayBlock(context, fd, 0)) return count;
+    if (count !== -EAGAIN || !mayWait(context, fd, 0)) return count;
     // Not EPOLLOUT: that only says that 1 can be added.
     const status = context.blocking.pause(fd);
     if (status < 0) return status;
   }
 }
 
-/** Fills the buffers in order; stops at the first that is not filled. Only the first may block. */
+/** Linux: do_readv. */
 function readv(context: SysContext, fd: number, buffers: readonly Uint8Array[]): number {
-  if (buffers.length > IOV_MAX) return -EINVAL;
+  const status = badVector(buffers);
+  if (status < 0) return status;
+  const kind = fileKind(context.mem, fd);
+  if (kind < 0) return -EBADF;
+  const whole = sound(buffers);
+  const first = whole.find((buffer) => buffer.length > 0);
+  if (first === undefined) return 0;
+  if (kind !== KIND_TCP) return read(context, fd, first, 0, first.length);
+  return receiveVector(context, fd, whole, 0);
+}
+
+/**
+ * Writes the buffers in order. They are one write: what does not fill a segment waits for the rest,
+ * and an urgent mark is at the end of all of them.
+ */
+function writeVector(
+  context: SysContext,
+  fd: number,
+  buffers: readonly Uint8Array[],
+  flags: number,
+): number {
+  const last = buffers.findLastIndex((buffer) => buffer.length > 0);
+  if (last < 0) return write(context, fd, NOTHING, 0, 0, flags);
   let done = 0;
-  for (const buffer of buffers) {
-    const status = badRange(buffer, 0, buffer.length);
-    if (status < 0) return done > 0 ? done : status;
+  for (let i = 0; i <= last; i++) {
+    const buffer = buffers[i]!;
     if (buffer.length === 0) continue;
-    const flags = done > 0 ? MSG_DONTWAIT : 0;
-    const count = read(context, fd, buffer, 0, buffer.length, flags);
-    if (count < 0) return done > 0 ? done : count;
-    done += count;
-    if (count < buffer.length) break;
+    const how = i < last ? (flags & ~MSG_OOB) | MSG_MORE : flags;
+    const count = write(context, fd, buffer, 0, buffer.length, how);
+    if (count === buffer.length) {
+      done += count;
+      continue;
+    }
+    if (done === 0 || count > 0) done += count;
+    if (i < last && (flags & MSG_MORE) === 0) noMore(context, fd);
+    break;
   }
   return done;
 }
 
-function writev(context: SysContext, fd: number, buffers: readonly Uint8Array[]): number {
-  if (buffers.length > IOV_MAX) return -EINVAL;
-  let done = 0;
-  for (const buffer of buffers) {
-    const status = badRange(buffer, 0, buffer.length);
-    if (status < 0) return done > 0 ? done : status;
-    if (buffer.length === 0) continue;
-    const count = write(context, fd, buffer, 0, buffer.length, 0);
-    if (count < 0) return done > 0 ? done : count;
-    done += count;
-    if (count < buffer.length) break;
-  }
-  return done;
+const NOTHING = new Uint8Array(0);
+
+/** A vector came to an early end: what is there need not wait for more. */
+function noMore(context: SysContext, fd: number): void {
+  const { mem, port } = context;
+  const was = Atomics.and(mem.ctl, mem.blockAt(fd) + BLOCK_SND_FLAGS, ~SND_MORE);
+  if ((was & SND_MORE) !== 0 && filePublishedDue(mem, fd)) port.post(OP_PUBLISHED, fd);
 }

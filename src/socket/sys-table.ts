@@ -6,6 +6,8 @@
 
 /** An IPv4 socket address to pass in: dotted quad, or u32 in host order (0 = any). */
 export interface SockaddrArgument {
+  /** AF_INET by default. AF_UNSPEC takes connect() back. */
+  family?: number;
   address: string | number;
   port: number;
 }
@@ -32,6 +34,25 @@ export interface PollFd {
   revents: number;
 }
 
+/** A control message with one int (struct cmsghdr): TCP_CM_INQ of SOL_TCP is the only one. */
+export interface ControlMessage {
+  level: number;
+  type: number;
+  data: number;
+}
+
+/** struct msghdr. */
+export interface Message {
+  /** Filled or written in order. */
+  iov: readonly Uint8Array[];
+  /** sendmsg with MSG_FASTOPEN: where to connect. */
+  name?: SockaddrArgument;
+  /** recvmsg puts them here; without it they are lost, and MSG_CTRUNC says so. */
+  control?: ControlMessage[];
+  /** Filled in by recvmsg: MSG_OOB, MSG_TRUNC, MSG_CTRUNC. */
+  flags?: number;
+}
+
 export interface Sys {
   /**
    * A new descriptor. Only AF_INET, SOCK_STREAM (with SOCK_NONBLOCK and SOCK_CLOEXEC) and
@@ -42,29 +63,58 @@ export interface Sys {
   listen(fd: number, backlog: number): number;
   /** Takes an established connection; `out` gets the peer's address. Blocks unless O_NONBLOCK. */
   accept4(fd: number, flags: number, out?: Sockaddr): number;
-  /** Blocks until connected or refused; -EINPROGRESS with O_NONBLOCK. */
-  connect(fd: number, address: SockaddrArgument): number;
-  /** `value2` is the second int of structures: SO_LINGER takes (l_onoff, l_linger). */
-  setsockopt(fd: number, level: number, name: number, value: number, value2?: number): number;
   /**
-   * With `out`: fills in the option's int words, returns how many. Without: returns the first word,
-   * which suits options that cannot be negative.
+   * Blocks until connected or refused, or for SO_SNDTIMEO; -EINPROGRESS then and with O_NONBLOCK.
+   * To a family of AF_UNSPEC: ends what there is, and the socket can be used again.
    */
-  getsockopt(fd: number, level: number, name: number, out?: Int32Array): number;
+  connect(fd: number, address: SockaddrArgument): number;
+  /**
+   * `value` is a text where the option takes one (SO_BINDTODEVICE, SO_ATTACH_REUSEPORT_SELECTOR: a
+   * built-in's name or the absolute path of a module), at most 4096 bytes of UTF-8. `value2` is the
+   * second int of structures: SO_LINGER takes (l_onoff, l_linger), SO_RCVTIMEO and SO_SNDTIMEO
+   * (tv_sec, tv_usec).
+   */
+  setsockopt(
+    fd: number,
+    level: number,
+    name: number,
+    value: number | string,
+    value2?: number,
+  ): number;
+  /**
+   * With `out`: fills in the option's int words, or the UTF-8 of an option that is a text when
+   * `out` is bytes; returns how many. Without: returns the first word, which suits options that
+   * cannot be negative.
+   */
+  getsockopt(fd: number, level: number, name: number, out?: Int32Array | Uint8Array): number;
   getsockname(fd: number, out: Sockaddr): number;
   getpeername(fd: number, out: Sockaddr): number;
   shutdown(fd: number, how: number): number;
+  /** With SO_LINGER a blocking socket waits that long for the peer to have everything. */
   close(fd: number): number;
-  /** Bytes read, 0 at the end of the stream. Without `length`: to the end of `buffer`. */
+  /**
+   * Bytes read, 0 at the end of the stream. Without `length`: to the end of `buffer`. Waits for
+   * SO_RCVLOWAT bytes, for SO_RCVTIMEO at most.
+   */
   read(fd: number, buffer: Uint8Array, offset?: number, length?: number): number;
-  /** Bytes queued; all of them when the socket blocks. */
+  /** Bytes queued; all of them when the socket blocks, unless SO_SNDTIMEO ends that. */
   write(fd: number, buffer: Uint8Array, offset?: number, length?: number): number;
   readv(fd: number, buffers: readonly Uint8Array[]): number;
   writev(fd: number, buffers: readonly Uint8Array[]): number;
-  /** MSG_DONTWAIT and MSG_NOSIGNAL; others -EOPNOTSUPP. TCP ignores `address`. */
+  /**
+   * MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, MSG_OOB, and MSG_FASTOPEN, which connects to `address`
+   * (TCP ignores it otherwise); others -EOPNOTSUPP.
+   */
   sendto(fd: number, buffer: Uint8Array, flags: number, address?: SockaddrArgument): number;
-  /** MSG_PEEK, MSG_DONTWAIT and MSG_NOSIGNAL; others -EOPNOTSUPP. TCP leaves `out` alone. */
+  /**
+   * MSG_PEEK, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, MSG_TRUNC (bytes are thrown away) and
+   * MSG_OOB; others -EOPNOTSUPP. TCP leaves `out` alone.
+   */
   recvfrom(fd: number, buffer: Uint8Array, flags: number, out?: Sockaddr): number;
+  /** As sendto. Control messages: -EINVAL. */
+  sendmsg(fd: number, message: Message, flags: number): number;
+  /** As recvfrom. */
+  recvmsg(fd: number, message: Message, flags: number): number;
   /** The instance belongs to the calling thread. */
   epoll_create1(flags: number): number;
   epoll_ctl(epfd: number, op: number, fd: number, event?: EpollEvent | null): number;
@@ -72,11 +122,11 @@ export interface Sys {
   epoll_wait(epfd: number, events: EpollEvent[], maxevents: number, timeoutMs: number): number;
   poll(fds: PollFd[], timeoutMs: number): number;
   /**
-   * F_GETFL, F_SETFL (O_NONBLOCK), F_GETFD, F_SETFD, F_GETOWN, F_SETOWN (the file dies with the
-   * calling thread).
+   * F_GETFL, F_SETFL (O_NONBLOCK), F_GETFD, F_SETFD, F_GETOWN, F_SETOWN (the file dies with that
+   * thread: its number + 1, as F_GETOWN says it; 0 = the calling thread).
    */
   fcntl(fd: number, cmd: number, arg?: number): number;
-  /** FIONREAD and SIOCOUTQ write out[0]; FIONBIO reads it. */
+  /** FIONREAD, SIOCOUTQ, SIOCOUTQNSD and SIOCATMARK write out[0]; FIONBIO reads it. */
   ioctl(fd: number, request: number, out: Int32Array): number;
   /** A counter to read and write 8 bytes at a time (eventfd2). EFD_SEMAPHORE, EFD_NONBLOCK. */
   eventfd(initval: number, flags: number): number;

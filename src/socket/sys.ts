@@ -21,14 +21,21 @@ import {
   EPROTONOSUPPORT,
   ESOCKTNOSUPPORT,
 } from '../net/errno.js';
+import { ringUnlock, ringUsed } from '../net/ring.js';
 import {
   BLOCK_FLAGS,
   BLOCK_HASH,
   BLOCK_LADDR,
+  BLOCK_LINGER,
   BLOCK_LPORT,
   BLOCK_OWNER,
   BLOCK_RADDR,
+  BLOCK_RCV,
+  BLOCK_RCVTIMEO,
   BLOCK_RPORT,
+  BLOCK_SND,
+  BLOCK_SNDTIMEO,
+  BLOCK_SOFT_ERROR,
   BLOCK_STATE,
   FILE_CLOSING,
   KIND_EPOLL,
@@ -40,6 +47,7 @@ import { createSysIo } from './sys-io.js';
 import type { Sockaddr, SockaddrArgument, Sys } from './sys-table.js';
 import {
   AF_INET,
+  AF_UNSPEC,
   EFD_CLOEXEC,
   EFD_NONBLOCK,
   EFD_SEMAPHORE,
@@ -59,7 +67,9 @@ import {
   O_NONBLOCK,
   O_RDWR,
   SHUT_RDWR,
+  SIOCATMARK,
   SIOCOUTQ,
+  SIOCOUTQNSD,
   SO_ACCEPTCONN,
   SO_DOMAIN,
   SO_ERROR,
@@ -72,9 +82,15 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
   TCP_CLOSE,
+  TCP_CLOSE_WAIT,
+  TCP_CLOSING,
+  TCP_ESTABLISHED,
+  TCP_FIN_WAIT1,
+  TCP_LAST_ACK,
   TCP_LISTEN,
   TCP_SYN_SENT,
 } from './uapi/constants.js';
+import { fileLock } from './uapi/file-block.js';
 import {
   FILE_SHUT_RD,
   FILE_SHUT_WR,
@@ -85,15 +101,21 @@ import {
   fileQuiesce,
   fileTakeError,
 } from './uapi/file-ops.js';
+import { fileAtMark } from './uapi/file-read.js';
+import { fileOutqNotSent } from './uapi/file-write.js';
 import {
+  MAX_THREADS,
   OP_BIND,
   OP_CLOSE,
   OP_CONNECT,
+  OP_DISCONNECT,
   OP_EPOLL_CREATE,
   OP_EVENTFD,
   OP_GETSOCKOPT,
+  OP_GETSOCKOPT_TEXT,
   OP_LISTEN,
   OP_SETSOCKOPT,
+  OP_SETSOCKOPT_TEXT,
   OP_SHUTDOWN,
   OP_SOCKET,
 } from './uapi/layout.js';
@@ -103,6 +125,13 @@ export type { EpollEvent, PollFd, Sockaddr, SockaddrArgument, Sys } from './sys-
 
 const SOCK_TYPE_MASK = 0xf;
 const SOCK_FLAGS: number = SOCK_NONBLOCK | SOCK_CLOEXEC;
+/** States in which close() with SO_LINGER waits: the peer does not have everything, or our FIN. */
+const LINGERING: number =
+  (1 << TCP_ESTABLISHED) |
+  (1 << TCP_CLOSE_WAIT) |
+  (1 << TCP_FIN_WAIT1) |
+  (1 << TCP_CLOSING) |
+  (1 << TCP_LAST_ACK);
 const EFD_FLAGS: number = EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC;
 
 /** The system calls of the thread that has `port`. Make one table a thread. */
@@ -118,8 +147,13 @@ export function createSys(port: ThreadPort): Sys {
     listen: (fd, backlog) => mustBeTcp(context, fd) || port.call(OP_LISTEN, fd, backlog),
     accept4: (fd, flags, out) => accept4(context, fd, flags, out),
     connect: (fd, address) => connect(context, fd, address),
-    setsockopt: (fd, level, name, value, value2 = 0) =>
-      mustBeTcp(context, fd) || port.call(OP_SETSOCKOPT, fd, level, name, value, value2),
+    setsockopt(fd, level, name, value, value2 = 0) {
+      const status = mustBeTcp(context, fd);
+      if (status < 0) return status;
+      return typeof value === 'string'
+        ? port.callText(OP_SETSOCKOPT_TEXT, fd, level, name, value)
+        : port.call(OP_SETSOCKOPT, fd, level, name, value, value2);
+    },
     getsockopt: (fd, level, name, out) => getsockopt(context, fd, level, name, out),
     getsockname(fd, out) {
       const status = mustBeTcp(context, fd);
@@ -188,6 +222,7 @@ function socket(context: SysContext, domain: number, type: number, protocol: num
 function accept4(context: SysContext, fd: number, flags: number, out?: Sockaddr): number {
   if ((flags & ~SOCK_FLAGS) !== 0) return -EINVAL;
   const { mem, port } = context;
+  let endMs = 0;
   for (;;) {
     const child = fileAccept(mem, fd, port.holder, flags & SOCK_NONBLOCK);
     if (child >= 0) {
@@ -197,21 +232,41 @@ function accept4(context: SysContext, fd: number, flags: number, out?: Sockaddr)
     if (child !== -EAGAIN) return child;
     if (!port.alive) return -EIO;
     if (context.isNonblocking(fd)) return child;
-    const status = context.blocking.wait(fd, EPOLLIN);
-    if (status < 0) return status;
+    if (endMs === 0) endMs = context.endOf(fd, BLOCK_RCVTIMEO);
+    const status = context.blocking.wait(fd, EPOLLIN, endMs);
+    if (status <= 0) return status || -EAGAIN;
   }
 }
 
 /** Linux: __inet_stream_connect. */
 function connect(context: SysContext, fd: number, address: SockaddrArgument): number {
-  const status = mustBeTcp(context, fd) || context.parseAddress(address);
+  const kind = mustBeTcp(context, fd);
+  if (kind < 0) return kind;
+  if (address?.family === AF_UNSPEC) return disconnect(context, fd);
+  const status = context.parseAddress(address);
   if (status < 0) return status;
   const { port } = context;
   const result = port.call(OP_CONNECT, fd, context.address, context.portNumber);
   if (result !== -EINPROGRESS || context.isNonblocking(fd)) return result;
-  const ready = context.blocking.wait(fd, EPOLLOUT);
-  if (ready < 0) return ready;
-  return 0 - fileTakeError(context.mem, context.mem.blockAt(fd));
+  const ready = context.blocking.wait(fd, EPOLLOUT, context.endOf(fd, BLOCK_SNDTIMEO));
+  if (ready <= 0) return ready || -EINPROGRESS;
+  // The second call tells how it ended, and takes note that it was told.
+  return port.call(OP_CONNECT, fd, context.address, context.portNumber);
+}
+
+/**
+ * connect() to AF_UNSPEC (Linux: tcp_disconnect). Nobody may be copying while the stack empties the
+ * rings, so this thread holds their locks.
+ */
+function disconnect(context: SysContext, fd: number): number {
+  const { mem, port } = context;
+  const at = mem.blockAt(fd);
+  const rings = [at + BLOCK_RCV, at + BLOCK_SND];
+  const locked = rings.filter((ring) => fileLock(mem.ctl, ring, port.holder));
+  const result = port.call(OP_DISCONNECT, fd);
+  if (result === 0) Atomics.and(mem.ctl, at + BLOCK_FLAGS, ~(FILE_SHUT_RD | FILE_SHUT_WR));
+  for (const ring of locked) ringUnlock(mem.ctl, ring);
+  return result;
 }
 
 function getsockopt(
@@ -219,11 +274,12 @@ function getsockopt(
   fd: number,
   level: number,
   name: number,
-  out?: Int32Array,
+  out?: Int32Array | Uint8Array,
 ): number {
   const status = mustBeTcp(context, fd);
   if (status < 0) return status;
   const { port } = context;
+  if (out instanceof Uint8Array) return port.answerText(OP_GETSOCKOPT_TEXT, fd, level, name, out);
   const local = level === SOL_SOCKET ? socketFact(context, fd, name) : -1;
   if (local >= 0) {
     if (out === undefined) return local;
@@ -244,7 +300,7 @@ function socketFact(context: SysContext, fd: number, name: number): number {
   const at = context.mem.blockAt(fd);
   switch (name) {
     case SO_ERROR:
-      return fileTakeError(context.mem, at);
+      return fileTakeError(context.mem, at) || takeSoftError(context.mem.ctl, at);
     case SO_TYPE:
       return SOCK_STREAM;
     case SO_DOMAIN:
@@ -256,6 +312,11 @@ function socketFact(context: SysContext, fd: number, name: number): number {
     default:
       return -1;
   }
+}
+
+function takeSoftError(ctl: Int32Array, at: number): number {
+  if (Atomics.load(ctl, at + BLOCK_SOFT_ERROR) === 0) return 0;
+  return Atomics.exchange(ctl, at + BLOCK_SOFT_ERROR, 0);
 }
 
 function fillFrom(
@@ -309,12 +370,47 @@ function close(context: SysContext, fd: number): number {
   const { mem, port } = context;
   const kind = fileKind(mem, fd);
   if (kind < 0) return kind;
+  if (kind === KIND_TCP && lingers(context, fd)) return lingerClose(context, fd);
   const flags = Atomics.or(mem.ctl, mem.blockAt(fd) + BLOCK_FLAGS, FILE_CLOSING);
   if ((flags & FILE_CLOSING) !== 0) return -EBADF;
-  for (const epoll of context.epolls.values()) epoll.forget(fd);
-  context.blocking.forget(fd);
+  forget(context, fd);
   if (kind === KIND_EPOLL) context.epolls.delete(fd);
   else if (kind === KIND_TCP) fileQuiesce(mem, fd, port.holder);
+  return port.post(OP_CLOSE, fd) ? 0 : -EIO;
+}
+
+function forget(context: SysContext, fd: number): void {
+  for (const epoll of context.epolls.values()) epoll.forget(fd);
+  context.blocking.forget(fd);
+}
+
+/** Is there something to wait for? What has not been read means a RST, which waits for nobody. */
+function lingers(context: SysContext, fd: number): boolean {
+  const { mem } = context;
+  const at = mem.blockAt(fd);
+  if (Atomics.load(mem.ctl, at + BLOCK_LINGER) <= 0 || context.isNonblocking(fd)) return false;
+  const state = Atomics.load(mem.ctl, at + BLOCK_STATE);
+  return ((LINGERING >>> state) & 1) === 1 && ringUsed(mem.ctl, at + BLOCK_RCV) <= 0;
+}
+
+/**
+ * Linux: sk_stream_wait_close. The connection closes in both directions first, and the descriptor
+ * when the peer has everything or the time is over.
+ */
+function lingerClose(context: SysContext, fd: number): number {
+  const { mem, port, blocking } = context;
+  const at = mem.blockAt(fd);
+  const endMs = blocking.endOf(Atomics.load(mem.ctl, at + BLOCK_LINGER) * 1000);
+  let lost = false;
+  blocking.linger(fd, LINGERING, endMs, () => {
+    const flags = Atomics.or(mem.ctl, at + BLOCK_FLAGS, FILE_CLOSING);
+    lost = (flags & FILE_CLOSING) !== 0;
+    if (lost) return;
+    fileQuiesce(mem, fd, port.holder);
+    port.post(OP_SHUTDOWN, fd, SHUT_RDWR);
+  });
+  if (lost) return -EBADF;
+  forget(context, fd);
   return port.post(OP_CLOSE, fd) ? 0 : -EIO;
 }
 
@@ -341,7 +437,8 @@ function fcntl(context: SysContext, fd: number, cmd: number, arg: number): numbe
     case F_GETOWN:
       return Atomics.load(mem.ctl, at + BLOCK_OWNER);
     case F_SETOWN:
-      Atomics.store(mem.ctl, at + BLOCK_OWNER, port.holder);
+      if (!(arg >= 0 && arg <= MAX_THREADS)) return -EINVAL;
+      Atomics.store(mem.ctl, at + BLOCK_OWNER, arg === 0 ? port.holder : arg);
       return 0;
     default:
       return -EINVAL;
@@ -355,9 +452,26 @@ function ioctl(context: SysContext, fd: number, request: number, out: Int32Array
     setNonblocking(context, fd, out[0] !== 0);
     return 0;
   }
-  if (kind !== KIND_TCP || (request !== FIONREAD && request !== SIOCOUTQ)) return -ENOTTY;
-  const count = request === FIONREAD ? fileInq(context.mem, fd) : fileOutq(context.mem, fd);
+  if (kind !== KIND_TCP) return -ENOTTY;
+  const count = queueLength(context, fd, request);
   if (count < 0) return count;
   out[0] = count;
   return 0;
+}
+
+/** Linux: tcp_ioctl. */
+function queueLength(context: SysContext, fd: number, request: number): number {
+  const { mem } = context;
+  switch (request) {
+    case FIONREAD:
+      return fileInq(mem, fd);
+    case SIOCOUTQ:
+      return fileOutq(mem, fd);
+    case SIOCOUTQNSD:
+      return fileOutqNotSent(mem, fd);
+    case SIOCATMARK:
+      return fileAtMark(mem, fd) ? 1 : 0;
+    default:
+      return -ENOTTY;
+  }
 }

@@ -2,7 +2,15 @@
  * `tunstack/testing`: a stack in memory, a peer played by hand, and a simulated wire between
  * stacks.
  */
-export { ipv4, MemoryStack, type MemoryStackOptions, seededRandom } from './memory-stack.js';
+export {
+  type Ingress,
+  ipv4,
+  MemoryLink,
+  type MemoryLinkOptions,
+  MemoryStack,
+  type MemoryStackOptions,
+  seededRandom,
+} from './memory-stack.js';
 export {
   decodePacket,
   encodeIcmpError,

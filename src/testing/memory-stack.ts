@@ -5,7 +5,7 @@
 import type { Device, Random, Trace } from '../net/env.js';
 import { EAGAIN } from '../net/errno.js';
 import { RING_NOTICE } from '../net/ring.js';
-import type { Skb } from '../net/skb.js';
+import { IFINDEX_LINK, type Skb } from '../net/skb.js';
 import { BLOCK_RCV, BLOCK_SND, BLOCK_WORDS, SocketMemory } from '../net/sockmem.js';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import {
@@ -17,7 +17,7 @@ import {
   fileWrite,
   NEED_RING,
 } from '../socket/uapi/file-ops.js';
-import { Stack } from '../stack/stack.js';
+import { Stack, type StackDevice } from '../stack/stack.js';
 
 /** mulberry32: the dice of a run that can be repeated. */
 export function seededRandom(seed: number): Random {
@@ -30,6 +30,17 @@ export function seededRandom(seed: number): Random {
       return (t ^ (t >>> 14)) >>> 0;
     },
   };
+}
+
+/** A link of a stack in memory. */
+export interface MemoryLinkOptions {
+  /** Default 'tun0', 'tun1', … */
+  name?: string;
+  /** Dotted quads, each with an optional `/prefix`; default prefix 24. */
+  addresses: readonly string[];
+  mtu?: number;
+  /** Largest super-packet that the link would cut, bytes; default 0 = no offload. */
+  gsoMaxBytes?: number;
 }
 
 export interface MemoryStackOptions {
@@ -47,8 +58,18 @@ export interface MemoryStackOptions {
   /** Descriptors and arena bytes; defaults 1024 and 64 MiB. */
   fds?: number;
   arenaBytes?: number;
-  /** Gets every packet instead of the list. */
+  /** Gets every packet of the first link instead of the list. */
   device?: Device;
+  /** Several links instead of one with `address`, `mtu` and `gsoMaxBytes`. */
+  links?: readonly MemoryLinkOptions[];
+}
+
+/** Where a packet comes in. */
+export interface Ingress {
+  /** Interface index; default the first link's. */
+  ifindex?: number;
+  /** Queue ("CPU"); default 0. */
+  cpu?: number;
 }
 
 export interface ListenOptions {
@@ -62,20 +83,53 @@ export function ipv4(text: string): number {
   return text.split('.').reduce((sum, part) => (sum << 8) | Number(part), 0);
 }
 
+/** '198.18.0.1/24' → address and prefix length. */
+function interfaceAddress(text: string): { address: number; prefix: number } {
+  const [address = '', prefix = '24'] = text.split('/');
+  return { address: ipv4(address), prefix: Number(prefix) };
+}
+
+/** A link that keeps what is sent over it. */
+export class MemoryLink implements Device {
+  readonly name: string;
+  readonly mtu: number;
+  readonly offload: { readonly checksum: boolean; readonly gsoMaxBytes: number };
+  /** Packets sent and not yet taken, oldest first. */
+  readonly sent: Uint8Array[] = [];
+  /** The link refuses packets while true. */
+  full = false;
+
+  constructor(name: string, options: Omit<MemoryLinkOptions, 'addresses'>) {
+    this.name = options.name ?? name;
+    this.mtu = options.mtu ?? 1500;
+    const gsoMaxBytes = options.gsoMaxBytes ?? 0;
+    this.offload = { checksum: gsoMaxBytes > 0, gsoMaxBytes };
+  }
+
+  transmit(skb: Skb): boolean {
+    if (this.full) return false;
+    const bytes = new Uint8Array(skb.length);
+    bytes.set(skb.bytes.subarray(skb.start, skb.end));
+    const linear = skb.end - skb.start;
+    bytes.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
+    bytes.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
+    this.sent.push(bytes);
+    return true;
+  }
+}
+
 /** Thread id + 1 that the one application of a memory stack locks rings with. */
 const APPLICATION = 1;
 
 export class MemoryStack {
   readonly stack: Stack;
   readonly mem: SocketMemory;
+  /** The first address of the first link. */
   readonly address: number;
-  /** Packets sent and not yet taken, oldest first. */
-  readonly sent: Uint8Array[] = [];
+  /** The links, in the order of their interface indices. */
+  readonly links: readonly MemoryLink[];
   /** Readiness events: [fd, EPOLL bits], oldest first. */
   readonly events: [number, number][] = [];
-  /** The link refuses packets while true. */
-  linkFull = false;
-  private readonly gso: boolean;
 
   constructor(options: MemoryStackOptions = {}) {
     const fds = options.fds ?? 1024;
@@ -86,42 +140,45 @@ export class MemoryStack {
       const error = setSysctl(sysctl, name, String(value));
       if (error !== null) throw new RangeError(error);
     }
-    const gsoMaxBytes = options.gsoMaxBytes ?? 0;
-    this.gso = gsoMaxBytes > 0;
-    const link: Device = {
-      mtu: options.mtu ?? 1500,
-      offload: { checksum: this.gso, gsoMaxBytes },
-      transmit: (skb) => this.keep(skb),
-    };
-    this.address = ipv4(options.address ?? '198.18.0.1');
+    const one = { ...options, addresses: [options.address ?? '198.18.0.1'] };
+    const wanted = options.links ?? [one];
+    this.links = wanted.map((link, i) => new MemoryLink(`tun${i}`, link));
+    const devices = wanted.map((link, i): StackDevice => {
+      const device = (i === 0 && options.device) || this.links[i]!;
+      const addresses = link.addresses.map(interfaceAddress);
+      return { name: this.links[i]!.name, device, addresses };
+    });
+    this.address = devices[0]?.addresses[0]?.address ?? 0;
     this.stack = new Stack(
       {
-        device: options.device ?? link,
         random: seededRandom(options.seed ?? 1),
         trace: options.trace ?? null,
         events: { ready: (fd, bits) => this.events.push([fd, bits]) },
       },
       sysctl,
       this.mem,
-      { addresses: [this.address] },
+      { devices },
     );
     this.stack.poll(1_000_000);
   }
 
   /** True when the link completes checksums, so that sent packets carry partial ones. */
   get partialChecksums(): boolean {
-    return this.gso;
+    return this.links[0]!.offload.checksum;
   }
 
-  private keep(skb: Skb): boolean {
-    if (this.linkFull) return false;
-    const bytes = new Uint8Array(skb.length);
-    bytes.set(skb.bytes.subarray(skb.start, skb.end));
-    const linear = skb.end - skb.start;
-    bytes.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
-    bytes.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
-    this.sent.push(bytes);
-    return true;
+  /** Packets sent over the first link and not yet taken, oldest first. */
+  get sent(): Uint8Array[] {
+    return this.links[0]!.sent;
+  }
+
+  /** The first link refuses packets while true. */
+  get linkFull(): boolean {
+    return this.links[0]!.full;
+  }
+
+  set linkFull(full: boolean) {
+    this.links[0]!.full = full;
   }
 
   /** Virtual time, µs. */
@@ -133,18 +190,20 @@ export class MemoryStack {
    * One packet in, without its consequences: call poll afterwards (several packets may form a
    * batch).
    */
-  input(packet: Uint8Array): void {
+  input(packet: Uint8Array, ingress: Ingress = {}): void {
     const skb = this.stack.net.inputSkbs.alloc();
     if (skb === null) throw new Error('no input skb left');
     skb.bytes.set(packet, skb.start);
     skb.end = skb.start + packet.length;
+    skb.ifindex = ingress.ifindex ?? IFINDEX_LINK;
+    skb.cpu = ingress.cpu ?? 0;
     this.stack.input(skb);
     this.stack.net.inputSkbs.release(skb);
   }
 
   /** One packet in and everything that follows from it at once. */
-  inject(packet: Uint8Array): void {
-    this.input(packet);
+  inject(packet: Uint8Array, ingress: Ingress = {}): void {
+    this.input(packet, ingress);
     this.poll();
   }
 

@@ -4,7 +4,8 @@
  * side, as in packetdrill.
  */
 
-import { ipv4, type MemoryStack } from './memory-stack.js';
+import { IFINDEX_LINK } from '../net/skb.js';
+import { type Ingress, ipv4, type MemoryLink, type MemoryStack } from './memory-stack.js';
 import { decodePacket, encodeIcmpError, encodePacket, type TcpPacket } from './packet.js';
 import { formatSegment, type OptionText, parseSegment, type SegmentText } from './packet-text.js';
 
@@ -12,8 +13,11 @@ export interface PeerOptions {
   /** The peer's address and port; defaults 198.18.0.254 and 40000. */
   address?: string;
   port?: number;
-  /** The stack's port; default 80. */
+  /** The stack's address and port; default its first address and 80. */
+  localAddress?: string;
   localPort?: number;
+  /** Where its packets come in, and the link on which it waits for the answers. */
+  ingress?: Ingress;
   /** The peer's initial sequence number on the wire. */
   isn?: number;
   /**
@@ -33,7 +37,10 @@ export class Peer {
   readonly host: MemoryStack;
   readonly address: number;
   readonly port: number;
+  readonly localAddress: number;
   localPort: number;
+  /** Where its packets come in; may be changed. */
+  ingress: Ingress;
   readonly isn: number;
   /** The stack's initial sequence number, known from its SYN. */
   localIsn: number | null = null;
@@ -49,19 +56,22 @@ export class Peer {
     this.host = host;
     this.address = ipv4(options.address ?? '198.18.0.254');
     this.port = options.port ?? 40_000;
+    this.localAddress =
+      options.localAddress === undefined ? host.address : ipv4(options.localAddress);
     this.localPort = options.localPort ?? 80;
+    this.ingress = options.ingress ?? {};
     this.isn = options.isn ?? 0x7ffff000;
     this.relativeTimestamps = options.relativeTimestamps ?? false;
   }
 
   /** Sends a segment; payload bytes are `payload` or zeros of the length that the text says. */
   in(text: string, payload?: Uint8Array | string, header?: HeaderFields): void {
-    this.host.inject(this.bytes(text, payload, header));
+    this.host.inject(this.bytes(text, payload, header), this.ingress);
   }
 
   /** The same without letting the stack answer yet: part of a batch. */
   queue(text: string, payload?: Uint8Array | string): void {
-    this.host.input(this.bytes(text, payload));
+    this.host.input(this.bytes(text, payload), this.ingress);
   }
 
   /** The packet that `in` sends. */
@@ -73,7 +83,7 @@ export class Peer {
     }
     return encodePacket({
       source: this.address,
-      destination: this.host.address,
+      destination: this.localAddress,
       sport: this.port,
       dport: this.localPort,
       seq: (this.isn + segment.seq) >>> 0,
@@ -106,7 +116,7 @@ export class Peer {
 
   /** Sends an ICMP error about a packet, by default the one that the last `out` took. */
   icmp(type: number, code: number, info = 0, about: Uint8Array = this.lastBytes): void {
-    this.host.inject(encodeIcmpError(this.address, about, type, code, info));
+    this.host.inject(encodeIcmpError(this.address, about, type, code, info), this.ingress);
   }
 
   /**
@@ -116,9 +126,9 @@ export class Peer {
    */
   out(text: string): TcpPacket {
     const expected = parseSegment(text);
-    const bytes = this.host.sent.shift();
+    const bytes = this.link.sent.shift();
     if (bytes === undefined) throw new Error(`expected ${text}, but nothing was sent`);
-    const packet = decodePacket(bytes, this.host.partialChecksums);
+    const packet = decodePacket(bytes, this.link.offload.checksum);
     this.last = packet;
     this.lastBytes = bytes;
     if (packet.flags.includes('S')) this.localIsn ??= packet.seq;
@@ -136,9 +146,9 @@ export class Peer {
 
   /** Demands that nothing (more) was sent. */
   quiet(): void {
-    const bytes = this.host.sent.shift();
+    const bytes = this.link.sent.shift();
     if (bytes === undefined) return;
-    const packet = decodePacket(bytes, this.host.partialChecksums);
+    const packet = decodePacket(bytes, this.link.offload.checksum);
     throw new Error(`expected nothing, got ${formatSegment(this.relative(packet))}`);
   }
 
@@ -168,6 +178,11 @@ export class Peer {
       urg: packet.urgent,
       options,
     };
+  }
+
+  /** What the stack has sent over the peer's link. */
+  private get link(): MemoryLink {
+    return this.host.links[(this.ingress.ifindex ?? IFINDEX_LINK) - IFINDEX_LINK]!;
   }
 
   /** A whole passive handshake; returns the accepted descriptor. */

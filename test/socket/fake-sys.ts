@@ -17,6 +17,7 @@ import {
   F_GETFL,
   F_SETFL,
   F_SETOWN,
+  SO_ATTACH_REUSEPORT_SELECTOR,
   SO_ERROR,
   SO_LINGER,
   SO_REUSEPORT,
@@ -55,6 +56,7 @@ class File {
   address = '0.0.0.0';
   port = 0;
   reusePort = false;
+  selector = '';
   lingerReset = false;
   peerAddress = '';
   peerPort = 0;
@@ -342,16 +344,20 @@ export function createFakeNet(bufferBytes = 65536): FakeNet {
       if (!file) return EBADF;
       net.options.push(`${fd} ${level} ${name} ${value} ${value2}`);
       if (level === SOL_SOCKET && name === SO_REUSEPORT) file.reusePort = value !== 0;
-      if (level === SOL_SOCKET && name === SO_LINGER)
-        file.lingerReset = value !== 0 && value2 === 0;
+      if (level === SOL_SOCKET && name === SO_ATTACH_REUSEPORT_SELECTOR) {
+        if (!file.reusePort || value === 'nobody') return EINVAL;
+        file.selector = String(value);
+      }
+      if (name === SO_LINGER && level === SOL_SOCKET) file.lingerReset = !!value && value2 === 0;
       return 0;
     },
     getsockopt: (fd, level, name, out) => {
       const file = files.get(fd);
       if (!file) return EBADF;
-      if (level !== SOL_SOCKET || name !== SO_ERROR) return EINVAL;
-      out[0] = file.error;
-      file.error = 0;
+      if (level !== SOL_SOCKET) return EINVAL;
+      if (name === SO_ATTACH_REUSEPORT_SELECTOR) out[0] = file.selector === '' ? 0 : 1;
+      else if (name === SO_ERROR) [out[0], file.error] = [file.error, 0];
+      else return EINVAL;
       return 1;
     },
     getsockname: (fd, out) => {

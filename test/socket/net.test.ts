@@ -2,6 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe, tracingChannel, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
+import { resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { createNet, type Socket } from '../../src/socket/net.js';
@@ -274,10 +275,49 @@ describe('net: servers', () => {
     server.close();
   });
 
-  it('only the hash selector is there, and asking for another is refused', () => {
-    const { net } = rig();
-    expect(() => net.createServer().listen({ port: 80, selector: 'rr' })).to.throw(/not built/);
+  it('a selector is attached once the listener listens: a name, a path, a file URL', async () => {
+    const cases: [string | URL, string][] = [
+      ['rr', 'rr'],
+      ['/srv/mine.js', '/srv/mine.js'],
+      ['./mine.js', resolve('mine.js')],
+      ['mine.cjs', resolve('mine.cjs')],
+      [new URL('file:///srv/m%20x.mjs'), '/srv/m x.mjs'],
+    ];
+    for (const [selector, attached] of cases) {
+      const { net, fake } = rig();
+      const server = net.createServer().listen({ port: 80, reusePort: true, selector });
+      await once(server, 'listening');
+      expect(fake.options.at(-1)!.split(' ').slice(3, -1).join(' ')).to.equal(attached);
+      const count = fake.options.length;
+      // The group has one: it stays.
+      expect(server._handle!.select('least')).to.equal(0);
+      expect(fake.options).to.have.length(count);
+      server.close();
+    }
+  });
+
+  it('the hash needs no attaching, nonsense is refused', () => {
+    const { net, fake } = rig();
     net.createServer().listen({ port: 80, selector: 'hash' }).close();
+    expect(fake.options.filter((line) => line.includes('hash'))).to.deep.equal([]);
+    for (const selector of [5, null, {}, true]) {
+      const wrong = { port: 80, selector: selector as unknown as string };
+      expect(() => net.createServer().listen(wrong)).to.throw(TypeError, /"?options.selector"?/);
+    }
+    expect(() => net.createServer().listen({ port: 80, selector: '' })).to.throw(
+      /options.selector/,
+    );
+  });
+
+  it('a selector that the stack refuses is an error event of Node’s shape', async () => {
+    const { net } = rig();
+    for (const how of [{ selector: 'p2c' }, { reusePort: true, selector: 'nobody' }]) {
+      const server = net.createServer().listen({ port: 80, host: HOST, ...how });
+      const error = await failure(server);
+      expect(error).to.include({ code: 'EINVAL', errno: -22, syscall: 'setsockopt', port: 80 });
+      expect(error.message).to.equal(`setsockopt EINVAL: invalid argument ${HOST}:80`);
+      expect(server.listening).to.equal(false);
+    }
   });
 
   it('close before the lookup is over means not listening at all', async () => {

@@ -44,7 +44,7 @@ describe('openStack: options', () => {
     [{ sysctl: ['a'] }, /option 'sysctl' must be an object/],
     [{ sysctl: { 'net.ipv4.no_such_knob': 1 } }, /net\.ipv4\.no_such_knob = 1/],
     [{ sysctl: { 'net.ipv4.tcp_syncookies': 'x' } }, /tcp_syncookies = x/],
-    [{ sysctl: { 'net.ipv4.tcp_migrate_req': 1 } }, /not built in this release/],
+    [{ sysctl: { 'net.ipv4.tcp_migrate_req': 2 } }, /"2" is not 0\.\.1/],
     [{ seed: true }, /option 'seed'/],
     [{ spinUs: -1 }, /option 'spinUs'/],
     [{ arenaBytes: 4097 }, /option 'arenaBytes' must be a multiple of 4096/],

@@ -281,7 +281,7 @@ describe('socket/sys: calls on shared memory', () => {
       expect(sys.writev(fd, [one, one])).to.equal(-errno.EAGAIN);
     });
 
-    it('knows MSG_PEEK, MSG_DONTWAIT and MSG_NOSIGNAL', () => {
+    it('knows MSG_PEEK, MSG_DONTWAIT and MSG_NOSIGNAL, and refuses what it does not know', () => {
       const [fd, child] = pair();
       expect(sys.sendto(fd, new Uint8Array([5, 6]), c.MSG_NOSIGNAL | c.MSG_DONTWAIT)).to.equal(2);
       const into = new Uint8Array(4);
@@ -290,8 +290,8 @@ describe('socket/sys: calls on shared memory', () => {
       expect([...into]).to.deep.equal([5, 6, 0, 0]);
       sys.fcntl(child, c.F_SETFL, 0);
       expect(sys.recvfrom(child, into, c.MSG_DONTWAIT)).to.equal(-errno.EAGAIN);
-      expect(sys.recvfrom(child, into, c.MSG_OOB)).to.equal(-errno.EOPNOTSUPP);
-      expect(sys.sendto(child, into, c.MSG_OOB)).to.equal(-errno.EOPNOTSUPP);
+      expect(sys.recvfrom(child, into, 0x2000)).to.equal(-errno.EOPNOTSUPP);
+      expect(sys.sendto(child, into, 0x80)).to.equal(-errno.EOPNOTSUPP);
       expect(sys.recvfrom(sys.eventfd(0, 0), into, 0)).to.equal(-errno.ENOTSOCK);
       expect(sys.sendto(99, into, 0)).to.equal(-errno.EBADF);
     });
@@ -419,6 +419,14 @@ describe('socket/sys: calls on shared memory', () => {
       expect(mem.ctl[mem.blockAt(listening) + BLOCK_OWNER]).to.equal(1);
       expect(other.sys.fcntl(listening, c.F_SETOWN, 0)).to.equal(0);
       expect(sys.fcntl(listening, c.F_GETOWN)).to.equal(2);
+    });
+
+    it('F_SETOWN gives a file to another thread', () => {
+      const listening = listener();
+      expect(sys.fcntl(listening, c.F_SETOWN, 3)).to.equal(0);
+      expect(sys.fcntl(listening, c.F_GETOWN)).to.equal(3);
+      expect(sys.fcntl(listening, c.F_SETOWN, -1)).to.equal(-errno.EINVAL);
+      expect(sys.fcntl(listening, c.F_SETOWN, 1000)).to.equal(-errno.EINVAL);
     });
   });
 

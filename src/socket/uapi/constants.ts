@@ -51,6 +51,8 @@ export const SO_BINDTODEVICE = 25;
 export const SO_ATTACH_FILTER = 26;
 export const SO_DETACH_FILTER = 27;
 export const SO_ACCEPTCONN = 30;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
 export const SO_MARK = 36;
 export const SO_PROTOCOL = 38;
 export const SO_DOMAIN = 39;
@@ -62,6 +64,7 @@ export const SO_ATTACH_REUSEPORT_EBPF = 52;
 export const SO_INCOMING_NAPI_ID = 56;
 export const SO_COOKIE = 57;
 export const SO_DETACH_REUSEPORT_BPF = 68;
+export const SO_BUF_LOCK = 72;
 /**
  * Our own, beyond Linux's numbers. A selector for the group of the socket, by name or by the path
  * of a module; detached like a program, with SO_DETACH_REUSEPORT_BPF.
@@ -75,7 +78,18 @@ export const SO_DRAIN = 0x7402;
 
 export const IP_TOS = 1;
 export const IP_TTL = 2;
+export const IP_MTU_DISCOVER = 10;
+export const IP_MTU = 14;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
+export const IP_LOCAL_PORT_RANGE = 51;
+
+/** Values of IP_MTU_DISCOVER. */
+export const IP_PMTUDISC_DONT = 0;
+export const IP_PMTUDISC_WANT = 1;
+export const IP_PMTUDISC_DO = 2;
+export const IP_PMTUDISC_PROBE = 3;
+export const IP_PMTUDISC_INTERFACE = 4;
+export const IP_PMTUDISC_OMIT = 5;
 
 export const TCP_NODELAY = 1;
 export const TCP_MAXSEG = 2;
@@ -93,15 +107,23 @@ export const TCP_CONGESTION = 13;
 export const TCP_USER_TIMEOUT = 18;
 export const TCP_FASTOPEN = 23;
 export const TCP_NOTSENT_LOWAT = 25;
+export const TCP_FASTOPEN_CONNECT = 30;
+export const TCP_FASTOPEN_KEY = 33;
+export const TCP_FASTOPEN_NO_COOKIE = 34;
+export const TCP_INQ = 36;
+/** Type of the control message that TCP_INQ asks for. */
+export const TCP_CM_INQ = 36;
 
 /** Flags of send and receive calls. */
 export const MSG_OOB = 0x1;
 export const MSG_PEEK = 0x2;
+export const MSG_CTRUNC = 0x8;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_WAITALL = 0x100;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_MORE = 0x8000;
+export const MSG_FASTOPEN = 0x20000000;
 
 /** Readiness bits; poll() and epoll share their values. */
 export const EPOLLIN = 0x1;
@@ -157,6 +179,9 @@ export const FIONREAD = 0x541b;
 export const SIOCINQ = 0x541b;
 export const SIOCOUTQ = 0x5411;
 export const FIONBIO = 0x5421;
+/** Bytes that have not been sent yet; is the urgent mark next? */
+export const SIOCOUTQNSD = 0x894b;
+export const SIOCATMARK = 0x8905;
 
 /** TCP states, include/net/tcp_states.h. */
 export const TCP_ESTABLISHED = 1;

@@ -47,6 +47,9 @@ export const G_HASH_MIX = 13;
 export const G_THREADS = 14;
 /** Why the stack thread died: bytes of UTF-8, and where they are. */
 export const G_TEXT_BYTES = 15;
+/** Batches of traced packets that the main thread has not finished, and packets not traced. */
+export const G_TAP_IN_FLIGHT = 16;
+export const G_TAP_DROPPED = 17;
 export const G_TEXT = 64;
 export const G_TEXT_MAX_BYTES = 4096;
 const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;
@@ -70,6 +73,12 @@ export const T_SLEEPING = 1;
 export const T_STATE = 2;
 /** 1 = the thread waits for room in its command ring, on T_CMD_HEAD. */
 export const T_CMD_WAITING = 3;
+/**
+ * When the thread last began or ended to wait, or was rung: milliseconds of CLOCK_MONOTONIC as
+ * int32. And the share of its recent time that it worked, permille.
+ */
+export const T_BEAT = 4;
+export const T_BUSY = 5;
 /** Command ring: head moved by the stack thread, tail by the thread; cursors count commands. */
 export const T_CMD_HEAD = 16;
 export const T_CMD_TAIL = 32;
@@ -77,11 +86,14 @@ export const T_CMD_TAIL = 32;
 export const T_DONE = 48;
 export const T_RESULT = 49;
 export const T_OUT = 64;
-export const T_OUT_WORDS = 64;
-export const T_COMMANDS = 128;
+export const T_OUT_WORDS = 80;
+export const T_COMMANDS = 144;
 export const COMMAND_SLOTS = 4096;
 export const COMMAND_WORDS = 8;
-const THREAD_WORDS: number = T_COMMANDS + COMMAND_SLOTS * COMMAND_WORDS;
+/** UTF-8 of an option whose value is a text, for the one synchronous command that is under way. */
+export const T_TEXT: number = T_COMMANDS + COMMAND_SLOTS * COMMAND_WORDS;
+export const T_TEXT_MAX_BYTES = 4096;
+const THREAD_WORDS: number = T_TEXT + T_TEXT_MAX_BYTES / 4;
 
 /** Values of T_STATE. */
 export const THREAD_FREE = 0;
@@ -106,7 +118,7 @@ export const C_GEN = 7;
 export const OP_SOCKET = 1; // ° a = uid
 export const OP_BIND = 2; // ° a = address, b = port
 export const OP_LISTEN = 3; // ° a = backlog
-export const OP_CONNECT = 4; // ° a = address, b = port
+export const OP_CONNECT = 4; // ° a = address, b = port, c = 1: MSG_FASTOPEN
 export const OP_SHUTDOWN = 5; // (°) a = how
 export const OP_CLOSE = 6;
 export const OP_SETSOCKOPT = 7; // ° a = level, b = name, c = value, d = value2
@@ -119,6 +131,17 @@ export const OP_EPOLL_CTL = 13; // a = epoll | ctl << 16, b = events, c = stamp,
 export const OP_EVENTFD = 14; // ° a = initval, b = flags
 export const OP_NOTICE = 15; // an eventfd was read or written
 export const OP_THREAD_GONE = 16; // ° a = thread
+export const OP_SETSOCKOPT_TEXT = 17; // ° a = level, b = name, c = bytes in T_TEXT
+export const OP_GETSOCKOPT_TEXT = 18; // ° a = level, b = name; bytes to T_TEXT
+export const OP_DISCONNECT = 19; // °, with both rings locked by the thread
+/** Questions of the opener's thread, answered by a message; d = number of the question. */
+export const OP_EXPLAIN = 32; // a = peer's address, b = its port << 16 | our port, c = our address
+export const OP_LIST = 33; // a = LIST_*, b = cursor
+export const OP_TRACE = 34; // a = bytes of each packet, 0 = no more
+
+/** What OP_LIST lists: half-open and TIME-WAIT connections; what ss -i and -e show. */
+export const LIST_MINISOCKS = 0;
+export const LIST_DETAILS = 1;
 
 /**
  * Epoll region: owner thread + 1 (0 = free), ready ring (head moved by the thread, tail by the

@@ -4,8 +4,9 @@
  * exactly one port. What the commands mean is stack/syscalls.ts's business, what a program sees of
  * them is sys.ts's.
  */
-import { EIO } from '../../net/errno.js';
+import { EINVAL, EIO } from '../../net/errno.js';
 import { BLOCK_GEN, BLOCK_HASH, type SocketMemory } from '../../net/sockmem.js';
+import { Heartbeat } from './heartbeat.js';
 import {
   C_A,
   C_B,
@@ -35,6 +36,8 @@ import {
   T_OUT,
   T_RESULT,
   T_SLEEPING,
+  T_TEXT,
+  T_TEXT_MAX_BYTES,
   T_WAKE,
   threadAt,
 } from './layout.js';
@@ -66,6 +69,8 @@ interface WaitAsync {
 }
 const { waitAsync } = Atomics as unknown as WaitAsync;
 
+const encoder = new TextEncoder();
+
 export class ThreadPort {
   readonly ctl: Int32Array;
   readonly layout: CtlLayout;
@@ -75,6 +80,8 @@ export class ThreadPort {
   readonly holder: number;
   /** First word of a synchronous command's output, valid until the next one. */
   readonly outAt: number;
+  /** Call `worked` before `sleep`; what is not a sleep but shows that the thread runs, too. */
+  readonly heartbeat: Heartbeat;
 
   private readonly at: number;
   private readonly wakeStack: () => void;
@@ -96,6 +103,7 @@ export class ThreadPort {
     this.outAt = this.at + T_OUT;
     this.wakeStack = wakeStack;
     this.ticket = this.ctl[this.at + T_DONE]!;
+    this.heartbeat = new Heartbeat(this.ctl, this.at);
   }
 
   /** False once the stack thread has ended, in order or not; `failure` has the reason. */
@@ -122,6 +130,31 @@ export class ThreadPort {
     this.ticket = ticket;
     if (!this.send(op, fd, a, b, c, d, ticket)) return -EIO;
     return this.complete(ticket);
+  }
+
+  /**
+   * `call` with a text, which crosses in this thread's region; -EINVAL when its UTF-8 is longer
+   * than T_TEXT_MAX_BYTES.
+   */
+  callText(op: number, fd: number, a: number, b: number, text: string): number {
+    // A character takes a byte at least: what is far too long need not be encoded to know it.
+    if (text.length > T_TEXT_MAX_BYTES) return -EINVAL;
+    const bytes = encoder.encode(text);
+    if (bytes.length > T_TEXT_MAX_BYTES) return -EINVAL;
+    new Uint8Array(this.ctl.buffer, (this.at + T_TEXT) * 4, bytes.length).set(bytes);
+    return this.call(op, fd, a, b, bytes.length);
+  }
+
+  /**
+   * A command that answers with a text: its bytes are copied to `out` as far as they fit.
+   * @returns how many were copied, or -errno
+   */
+  answerText(op: number, fd: number, a: number, b: number, out: Uint8Array): number {
+    const bytes = this.call(op, fd, a, b);
+    if (bytes < 0) return bytes;
+    const count = Math.min(bytes, out.length);
+    out.set(new Uint8Array(this.ctl.buffer, (this.at + T_TEXT) * 4, count));
+    return count;
   }
 
   private send(
@@ -223,16 +256,19 @@ export class ThreadPort {
   /**
    * Sleeps until the doorbell rings, for `timeoutMs` at most (Infinity allowed), unless the ready
    * ring of `epoll` has something already. May return early.
+   * @returns when it woke, performance.now()
    */
-  sleep(epoll: number, timeoutMs: number): void {
+  sleep(epoll: number, timeoutMs: number): number {
     const { ctl, at } = this;
     const seen = Atomics.load(ctl, at + T_WAKE);
     const before = Atomics.exchange(ctl, at + T_SLEEPING, epoll + 1);
     if (this.readyEmpty(epoll) && this.alive) Atomics.wait(ctl, at + T_WAKE, seen, timeoutMs);
+    const wokeMs = this.heartbeat.waited();
     Atomics.store(ctl, at + T_SLEEPING, before);
     // The event loop of this thread was asleep around us and may have missed its ring: have it look
     // again.
     if (before !== 0) this.ringSelf();
+    return wokeMs;
   }
 
   /** Ends this thread's own `ring` promise, as if something had become ready. */
@@ -249,12 +285,15 @@ export class ThreadPort {
   arm(epfd = -1): void {
     const { ctl, at } = this;
     const where = epfd < 0 ? SLEEPING_EVENT_LOOP : ctl[this.mem.blockAt(epfd) + BLOCK_HASH]! + 1;
+    this.heartbeat.livesOnLoop();
+    this.heartbeat.worked();
     this.seen = Atomics.load(ctl, at + T_WAKE);
     Atomics.store(ctl, at + T_SLEEPING, where);
   }
 
   /** For event loops: "I am awake", nobody needs to ring. */
   disarm(): void {
+    this.heartbeat.waited();
     Atomics.store(this.ctl, this.at + T_SLEEPING, 0);
   }
 

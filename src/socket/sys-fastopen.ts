@@ -1,0 +1,56 @@
+/**
+ * sendto() with MSG_FASTOPEN (RFC 7413 4.2.1; Linux tcp.c: tcp_sendmsg_fastopen): connect and write
+ * in one call, so that the SYN can carry the first bytes. The stack says whether it has a cookie
+ * for that; what goes on the wire is its business.
+ */
+import { EINPROGRESS, EINVAL } from '../net/errno.js';
+import { BLOCK_SNDTIMEO } from '../net/sockmem.js';
+import type { SysContext } from './sys-context.js';
+import type { SockaddrArgument } from './sys-table.js';
+import { EPOLLOUT, MSG_DONTWAIT } from './uapi/constants.js';
+import { OP_CONNECT, OP_PUBLISHED } from './uapi/layout.js';
+
+/** Third word of OP_CONNECT: with text to come. */
+const WITH_TEXT = 1;
+
+/** Writes `buffer` from `offset` on: sys-io.ts's write. */
+export type Write = (buffer: Uint8Array, offset: number, flags: number) => number;
+
+/**
+ * @returns bytes queued; without O_NONBLOCK and MSG_DONTWAIT all of them, once the connection is
+ *   there. -EINPROGRESS: the SYN went without text (it asks for a cookie); -EOPNOTSUPP: the
+ *   client's side of net.ipv4.tcp_fastopen is off; otherwise what connect() and write() say
+ */
+export function sendFastopen(
+  context: SysContext,
+  fd: number,
+  buffer: Uint8Array,
+  flags: number,
+  address: SockaddrArgument | undefined,
+  write: Write,
+): number {
+  if (address === undefined) return -EINVAL;
+  const { port } = context;
+  const status = context.parseAddress(address);
+  if (status < 0) return status;
+  const { address: host, portNumber } = context;
+  const waits = (flags & MSG_DONTWAIT) === 0 && !context.isNonblocking(fd);
+  const begun = port.call(OP_CONNECT, fd, host, portNumber, WITH_TEXT);
+  let done = 0;
+  if (begun === 0) {
+    // The SYN waits for what is written now.
+    if (buffer.length > 0) done = write(buffer, 0, flags | MSG_DONTWAIT);
+    if (done < 0) return done;
+    if (buffer.length === 0) port.post(OP_PUBLISHED, fd);
+    if (!waits) return done > 0 ? done : -EINPROGRESS;
+  } else if (begun !== -EINPROGRESS || !waits) {
+    return begun;
+  }
+  const ready = context.blocking.wait(fd, EPOLLOUT, context.endOf(fd, BLOCK_SNDTIMEO));
+  if (ready === 0) return done > 0 ? done : -EINPROGRESS;
+  const ended = ready < 0 ? ready : port.call(OP_CONNECT, fd, host, portNumber);
+  if (ended < 0) return ended;
+  if (done === buffer.length) return done;
+  const rest = write(buffer, done, flags);
+  return rest < 0 && done === 0 ? rest : done + Math.max(0, rest);
+}

@@ -16,6 +16,8 @@ export interface Io {
   out(line: string): void;
   /** One line of narration. */
   err(line: string): void;
+  /** Nobody reads `out` any more (`| head` has left). Absent = somebody always does. */
+  gone?(): boolean;
   readonly env: NodeJS.ProcessEnv;
   /** Lines on `out` may carry colour: a terminal, and NO_COLOR is not set. */
   readonly color: boolean;

@@ -1,8 +1,9 @@
 /** Asks a running `serve` one question over its control socket. */
 import { connect } from 'node:net';
-import { FailedError } from './command.js';
+import { FailedError, UsageError } from './command.js';
 import {
   type ControlCommand,
+  type ControlFields,
   type ControlRequest,
   defaultControlPath,
 } from './control-protocol.js';
@@ -16,12 +17,14 @@ export const CONTROL_FLAG: Flag = {
 
 /**
  * @param path null = the default place
+ * @param fields what goes with the command
  * @returns what the stack answers. Throws FailedError when nobody does
  */
 export function ask(
   cmd: ControlCommand,
   path: string | null,
   env: NodeJS.ProcessEnv,
+  fields: ControlFields = {},
 ): Promise<unknown> {
   const where = path ?? defaultControlPath(env);
   return new Promise((resolve, reject) => {
@@ -29,7 +32,7 @@ export function ask(
     const socket = connect(where);
     socket.setEncoding('utf8');
     socket.on('connect', () => {
-      const request: ControlRequest = { cmd };
+      const request: ControlRequest = { ...fields, cmd };
       socket.write(`${JSON.stringify(request)}\n`);
     });
     socket.on('data', (more: string) => {
@@ -56,9 +59,14 @@ function settle(
   reject: (error: Error) => void,
 ): void {
   const value: unknown = JSON.parse(text);
-  if (typeof value === 'object' && value !== null && 'error' in value) {
-    reject(new FailedError(`the running stack says: ${String(value.error)}`, ''));
-  } else {
+  if (typeof value !== 'object' || value === null || !('error' in value)) {
     resolve(value);
+    return;
+  }
+  const { error, usage, remedy } = value as Record<string, unknown>;
+  if (typeof usage === 'string') reject(new UsageError(String(error), usage));
+  else {
+    const why = `the running stack says: ${String(error)}`;
+    reject(new FailedError(why, typeof remedy === 'string' ? remedy : ''));
   }
 }

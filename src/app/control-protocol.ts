@@ -1,15 +1,26 @@
 /**
  * What goes over the control socket: one JSON object a line each way. A client asks
- * `{"cmd":"sockets"}` and gets an answer or `{"error":"…"}`. Shared by the serving end
- * (control-server.ts) and the asking end (control-client.ts).
+ * `{"cmd":"sockets"}` and gets an answer or `{"error":"…"}`, the latter with `"usage"` (what to
+ * type) when the question was wrong. Shared by the serving end (control-server.ts) and the asking
+ * end (control-client.ts).
  */
 import { accessSync, constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export type ControlCommand = 'stats' | 'sockets' | 'counters';
+export type ControlCommand =
+  | 'stats'
+  | 'sockets'
+  | 'counters'
+  | 'drain'
+  | 'drain-status'
+  | 'explain'
+  | 'trace';
 
-export interface ControlRequest {
+/** What a request carries beside its command; whoever answers checks it. */
+export type ControlFields = Readonly<Record<string, unknown>>;
+
+export interface ControlRequest extends ControlFields {
   cmd: ControlCommand;
 }
 

@@ -1,15 +1,30 @@
 /**
  * The control socket of a running `serve`: a unix stream socket that only its owner may use, which
- * answers questions of `ss`, `lsof` and `nstat`. A file that a dead process left is replaced; one
- * that somebody still listens on is not.
+ * answers questions of `ss`, `explain` and others, takes the orders of `drain`, and hands
+ * connections over to those whose answers go on (`trace`). A file that a dead
+ * process left is replaced; one that somebody still listens on is not.
  */
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { FailedError } from './command.js';
-import { type ControlCommand, PATH_MAX_BYTES } from './control-protocol.js';
+import { FailedError, UsageError } from './command.js';
+import { type ControlCommand, type ControlFields, PATH_MAX_BYTES } from './control-protocol.js';
 
-/** Answers one command; what it throws becomes an error line. */
-export type ControlAnswers = Readonly<Record<ControlCommand, () => unknown>>;
+/**
+ * Answers one command, given the whole request: with a value, a promise of one, or a Takeover; what
+ * it throws becomes an error line.
+ */
+export type ControlAnswers = Readonly<
+  Partial<Record<ControlCommand, (request: ControlFields) => unknown>>
+>;
+
+/** An answer that goes on: from now on the connection is `take`'s alone, its input as text. */
+export class Takeover {
+  readonly take: (socket: Socket) => void;
+
+  constructor(take: (socket: Socket) => void) {
+    this.take = take;
+  }
+}
 
 const REQUEST_MAX_BYTES = 4096;
 
@@ -104,28 +119,41 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-/** Answers the lines of one client. */
+/** Answers the lines of one client, one after the other. */
 function converse(socket: Socket, answers: ControlAnswers): void {
   let pending = '';
-  socket.setEncoding('utf8');
-  socket.on('error', () => socket.destroy());
-  socket.on('data', (text: string) => {
+  let turn: Promise<void> = Promise.resolve();
+  const hear = (text: string): void => {
     const lines = (pending + text).split('\n');
     pending = lines.pop()!;
-    for (const line of lines) socket.write(`${JSON.stringify(answer(line, answers))}\n`);
+    for (const line of lines) turn = turn.then(() => respond(line));
     if (pending.length > REQUEST_MAX_BYTES) socket.destroy();
-  });
+  };
+  const respond = async (line: string): Promise<void> => {
+    const value = await answer(line, answers);
+    if (value instanceof Takeover) {
+      socket.off('data', hear);
+      value.take(socket);
+    } else if (!socket.destroyed) {
+      socket.write(`${JSON.stringify(value)}\n`);
+    }
+  };
+  socket.setEncoding('utf8');
+  socket.on('error', () => socket.destroy());
+  socket.on('data', hear);
 }
 
-function answer(line: string, answers: ControlAnswers): unknown {
+async function answer(line: string, answers: ControlAnswers): Promise<unknown> {
   try {
     const request: unknown = JSON.parse(line);
-    const cmd =
-      typeof request === 'object' && request !== null && 'cmd' in request ? request.cmd : '';
+    const fields = typeof request === 'object' && request !== null ? request : {};
+    const { cmd = '' } = fields as ControlFields;
     if (typeof cmd === 'string' && Object.hasOwn(answers, cmd))
-      return answers[cmd as ControlCommand]();
+      return await answers[cmd as ControlCommand]!(fields as ControlFields);
     return { error: `unknown command ${JSON.stringify(cmd)}` };
   } catch (error) {
+    if (error instanceof UsageError) return { error: error.message, usage: error.remedy };
+    if (error instanceof FailedError) return { error: error.message, remedy: error.remedy };
     return { error: error instanceof Error ? error.message : String(error) };
   }
 }

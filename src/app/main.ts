@@ -2,26 +2,22 @@
  * `tunstack COMMAND ARGS`: the table of commands, the texts of `--help` and `--version`, and the
  * one place where an error becomes words and an exit code. Commands are in a file each.
  */
+import { bench } from './bench.js';
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Io, UsageError } from './command.js';
 import { doctor } from './doctor.js';
+import { drain } from './drain.js';
+import { explain } from './explain.js';
 import { nearest } from './flags.js';
+import { iperf3 } from './iperf3.js';
+import { lab } from './lab.js';
 import { lsof } from './lsof.js';
 import { nstat } from './nstat.js';
+import { packetdrill } from './packetdrill.js';
 import { processIo } from './process-io.js';
 import { serve } from './serve.js';
 import { ss } from './ss.js';
+import { trace } from './trace.js';
 import { version } from './version.js';
-
-/** A command that the contract names and a later release builds. */
-function later(name: string, summary: string): Command {
-  return {
-    name,
-    summary: `${summary} (not built in this release)`,
-    run(): Promise<number> {
-      throw new UsageError(`${name} is not built in this release`, 'tunstack --help');
-    },
-  };
-}
 
 export const COMMANDS: readonly Command[] = [
   serve,
@@ -29,13 +25,13 @@ export const COMMANDS: readonly Command[] = [
   ss,
   lsof,
   nstat,
-  later('explain', 'why a connection goes to this listener'),
-  later('trace', 'live packets in tcpdump lines'),
-  later('drain', 'stop new connections to a worker'),
-  later('lab', 'experiments in virtual time'),
-  later('bench', 'measurements beside the kernel'),
-  later('packetdrill', 'run packet scripts'),
-  later('iperf3', 'an iperf3-compatible server'),
+  explain,
+  trace,
+  drain,
+  lab,
+  bench,
+  packetdrill,
+  iperf3,
 ];
 
 /**

@@ -14,9 +14,15 @@ const NEVER = new Int32Array(new SharedArrayBuffer(4));
 const PIPE_FULL_WAIT_MS = 1;
 
 export function processIo(): Io {
+  let gone = false;
   return {
-    out: (line) => writeLine(STDOUT, line),
-    err: (line) => writeLine(STDERR, line),
+    out: (line) => {
+      if (!writeLine(STDOUT, line)) gone = true;
+    },
+    err: (line) => {
+      writeLine(STDERR, line);
+    },
+    gone: () => gone,
     env: process.env,
     color: isatty(STDOUT) && !process.env['NO_COLOR'],
   };
@@ -27,15 +33,17 @@ export function writeStderr(line: string): void {
   writeLine(STDERR, line);
 }
 
-function writeLine(file: number, line: string): void {
+/** False: the reader has gone. */
+function writeLine(file: number, line: string): boolean {
   let rest = Buffer.from(`${line}\n`);
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(file, rest));
     } catch (error) {
       // A pipe that is full for the moment; a reader that has gone (EPIPE) wants no more lines.
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return false;
       Atomics.wait(NEVER, 0, 0, PIPE_FULL_WAIT_MS);
     }
   }
+  return true;
 }

@@ -2,7 +2,8 @@
  * What `serve` tells at its start and its end: the ready event and the banner, the summary event
  * and its text. Pure functions from values to lines.
  */
-import { evenShares } from './chi-square.js';
+import { evenShares } from '../lab/chi-square.js';
+import type { Failure } from './crew.js';
 import type { HashFacts } from './demo-server/stack-view.js';
 import type { WorkerStats } from './demo-server/worker-counters.js';
 import type { ServeOptions } from './serve-options.js';
@@ -115,16 +116,17 @@ export interface Summary {
   drops: number;
   /** The counters that `drops` adds up, those that are not zero. */
   dropReasons: Record<string, number>;
-  /** Workers that failed. */
+  /** Workers that failed at least once. */
   failed: number[];
+  failures: Failure[];
 }
 
-/** @param counters by nstat's names */
+/** @param counters by nstat's names; @param failures of workers and the acceptor */
 export function summarize(
   stats: WorkerStats[],
   counters: Readonly<Record<string, number>>,
   seconds: number,
-  failed: number[],
+  failures: Failure[],
 ): Summary {
   const connections = stats.map((row) => row.accepted);
   const { chiSquare, pValue } = evenShares(connections);
@@ -150,7 +152,8 @@ export function summarize(
     retransmits: counters['TcpRetransSegs'] ?? 0,
     drops,
     dropReasons,
-    failed,
+    failed: failures.map(({ worker }) => worker).filter((worker) => worker !== null),
+    failures,
   };
 }
 
@@ -164,10 +167,14 @@ export function summaryLines(summary: Summary): string[] {
   const lines = [`served for ${summary.seconds.toFixed(1)} s: ${counted(total, 'connection')}`];
   for (const row of summary.workers) {
     const share = total === 0 ? '' : ` (${((100 * row.accepted) / total).toFixed(1)} %)`;
-    const failed = summary.failed.includes(row.worker) ? ', failed' : '';
     const accepted = counted(row.accepted, 'connection');
     const counts = `${accepted}${share}, ${counted(row.requests, 'request')}`;
-    lines.push(`  worker ${row.worker}: ${counts}${failed}`);
+    lines.push(`  worker ${row.worker}: ${counts}`);
+  }
+  for (const { name, worker, times, connections, last } of summary.failures) {
+    const often = times === 1 ? 'once' : `${times} times`;
+    const lost = worker === null ? '' : `, ${counted(connections, 'connection')} reset with it`;
+    lines.push(`  ${name} failed ${often}${lost}; the last reason: ${last}`);
   }
   if (total > 0 && summary.workers.length > 1) {
     lines.push(`  evenness: ${evenness(summary, total)}`);

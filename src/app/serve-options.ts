@@ -3,15 +3,11 @@
  * before anything is opened; what this release does not build is refused by name, never accepted
  * and ignored.
  */
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { checkAddresses } from '../device/address.js';
-import {
-  getSysctl,
-  type Profile,
-  SYSCTLS,
-  Sysctl,
-  setSysctl,
-  unbuiltSysctl,
-} from '../net/sysctl.js';
+import { getSysctl, type Profile, SYSCTL_NAMES, Sysctl, setSysctl } from '../net/sysctl.js';
+import { SELECTOR_NAMES } from '../reuseport/selectors/builtin.js';
 import { MAX_THREADS } from '../socket/uapi/layout.js';
 import { UsageError } from './command.js';
 import { type Flag, HELP_FLAG, nearest, type ParsedFlags, parseFlags } from './flags.js';
@@ -24,7 +20,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
     value: 'MODEL',
     text: 'reuseport: one listener each, shared: one for all, dispatch: one acceptor (reuseport)',
   },
-  { name: 'select', value: 'SELECTOR', text: 'selector of the reuseport group (hash)' },
+  {
+    name: 'select',
+    value: 'SELECTOR',
+    text: `who gets a connection: ${SELECTOR_NAMES.join(', ')} or FILE.js (hash)`,
+  },
   {
     name: 'setup',
     value: 'STYLE',
@@ -42,7 +42,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: 'services', text: 'echo (7), discard (9), chargen (19) over TCP' },
   { name: 'sysctl', value: 'NAME=VALUE', repeatable: true, text: 'set a knob; repeatable' },
   { name: 'strace', text: "system calls of the workers in strace's grammar, on stderr" },
-  { name: 'pcap', value: 'FILE', text: 'pcapng of everything; - = stdout' },
+  {
+    name: 'pcap',
+    value: 'FILE',
+    text: 'pcapng of everything, one comment on each SYN: its decision; - = stdout',
+  },
   { name: 'control', value: 'PATH', text: 'unix socket for ss, nstat, lsof (/run/tunstack.sock)' },
   { name: 'json', text: 'one JSON object a line on stdout instead of the banner' },
   { name: 'rootless', text: 're-run inside unshare -Urn' },
@@ -55,6 +59,8 @@ export interface ServeOptions {
   workers: number;
   port: number;
   accept: AcceptModel;
+  /** Name of a built-in selector, or the absolute path of a module. */
+  select: string;
   setup: 'inherit' | 'self';
   backlog: number;
   profile: Profile;
@@ -82,8 +88,6 @@ export interface ServeOptions {
  */
 export const WORKERS_MAX: number = MAX_THREADS - 2;
 
-const SELECTORS = ['hash', 'random', 'rr', 'least', 'p2c', 'consistent', 'cpu'];
-
 /** Throws UsageError, and what checkAddresses throws (which has exit code 2, too). */
 export function parseServeOptions(argv: readonly string[]): ServeOptions {
   const flags = parseFlags('serve', SERVE_FLAGS, argv);
@@ -93,6 +97,7 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
     workers: integer(flags, 'workers', 1, WORKERS_MAX, 4),
     port: integer(flags, 'port', 1, 65535, 80),
     accept: choice(flags, 'accept', ['reuseport', 'shared', 'dispatch'] as const, 'reuseport'),
+    select: selector(flags),
     setup: choice(flags, 'setup', ['inherit', 'self'] as const, 'inherit'),
     backlog: integer(flags, 'backlog', 0, 65535, 511),
     profile,
@@ -117,19 +122,6 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
 
 /** What the contract names and a later release builds. */
 function refuseUnbuilt(flags: ParsedFlags): void {
-  const select = flags.values.get('select') ?? 'hash';
-  if (!SELECTORS.includes(select) && !select.endsWith('.js')) {
-    throw new UsageError(
-      `serve: --select ${select}: there is no such selector`,
-      `one of ${SELECTORS.join(', ')} or a FILE.js, of which this release builds --select hash`,
-    );
-  }
-  if (select !== 'hash') {
-    throw new UsageError(
-      `serve: --select ${select} is not built in this release; only the hash is`,
-      'tunstack serve --select hash',
-    );
-  }
   if (integer(flags, 'queues', 1, 256, 1) !== 1) {
     throw new UsageError(
       `serve: --queues ${flags.values.get('queues')}: not built in this release, which has one`,
@@ -139,6 +131,12 @@ function refuseUnbuilt(flags: ParsedFlags): void {
 }
 
 function crossCheck(options: ServeOptions): void {
+  if (options.accept !== 'reuseport' && options.select !== 'hash') {
+    throw new UsageError(
+      `serve: --select ${options.select}: with --accept ${options.accept} there is no group`,
+      `tunstack serve --accept reuseport --select ${options.select}`,
+    );
+  }
   if (options.accept !== 'reuseport' && options.setup === 'self') {
     throw new UsageError(
       `serve: --setup self: with --accept ${options.accept} the one listener is not a worker's own`,
@@ -196,6 +194,19 @@ function choice<const T extends string>(
   return found;
 }
 
+/** The name of a built-in selector as it is; anything else is the path of a file, made absolute. */
+function selector(flags: ParsedFlags): string {
+  const text = flags.values.get('select') ?? 'hash';
+  if (SELECTOR_NAMES.includes(text)) return text;
+  const path = resolve(text);
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return path;
+  throw new UsageError(
+    `serve: --select ${text}: must be one of ${SELECTOR_NAMES.join(', ')}, or a module; ` +
+      `there is no file ${path}`,
+    `tunstack serve --select ${nearest(text, SELECTOR_NAMES) ?? 'p2c'}`,
+  );
+}
+
 function sysctls(flags: ParsedFlags, profile: Profile): Record<string, string> {
   const scratch = new Sysctl(profile);
   const settings: Record<string, string> = {};
@@ -206,10 +217,7 @@ function sysctls(flags: ParsedFlags, profile: Profile): Record<string, string> {
       throw wrong('sysctl', text, 'must be NAME=VALUE', 'net.ipv4.tcp_syncookies=0');
     }
     if (getSysctl(scratch, name) === null) {
-      const near = nearest(
-        name,
-        SYSCTLS.map((entry) => entry.name),
-      );
+      const near = nearest(name, SYSCTL_NAMES);
       throw wrong(
         'sysctl',
         text,
@@ -218,10 +226,9 @@ function sysctls(flags: ParsedFlags, profile: Profile): Record<string, string> {
       );
     }
     const value = text.slice(equals + 1);
-    const refused = setSysctl(scratch, name, value) ?? unbuiltSysctl(name, value);
+    const refused = setSysctl(scratch, name, value);
     if (refused !== null) {
-      const good = unbuiltSysctl(name, value) === null ? getSysctl(scratch, name) : '0';
-      throw wrong('sysctl', text, refused, `${name}=${good}`);
+      throw wrong('sysctl', text, refused, `${name}=${getSysctl(scratch, name)}`);
     }
     settings[name] = value;
   }

@@ -11,10 +11,17 @@ import {
   rootlessCommand,
   rootlessError,
 } from '../device/rootless.js';
+import { FIRST_DELAY_MS, LONG_LIFE_MS, LONGEST_DELAY_MS } from './backoff.js';
 import { type Command, EXIT_FAILED, EXIT_OK, type Io, UsageError } from './command.js';
 import { flagHelp } from './flags.js';
 import { ServeMaster } from './serve-master.js';
 import { parseServeOptions, SERVE_FLAGS } from './serve-options.js';
+
+const FAILURES = `A worker that fails is started again after ${FIRST_DELAY_MS / 1000} s; each time
+it fails again the delay doubles, up to ${LONGEST_DELAY_MS / 1000} s, until it has lived for
+${LONG_LIFE_MS / 1000} s. Its open connections are reset; those that it had not accepted yet go to
+the other workers with --sysctl net.ipv4.tcp_migrate_req=1, and are reset without. A worker that
+does not come back from its work is told about, and left alone.`;
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -24,7 +31,7 @@ export const serve: Command = {
   async run(argv: readonly string[], io: Io): Promise<number> {
     const options = parseServeOptions(argv);
     if (options.help) {
-      io.out(`tunstack serve [FLAGS]: ${serve.summary}\n\n${flagHelp(SERVE_FLAGS)}`);
+      io.out(`tunstack serve [FLAGS]: ${serve.summary}\n\n${flagHelp(SERVE_FLAGS)}\n\n${FAILURES}`);
       return EXIT_OK;
     }
     if (options.root !== null) options.root = servedDirectory(options.root);

@@ -5,10 +5,8 @@
 import { Worker } from 'node:worker_threads';
 import type { WorkerMessage, WorkerOrder } from './worker-message.js';
 
-/** Told about a thread that ended without having been asked to. */
 export interface PoolEvents {
-  failed(thread: PoolThread, error: Error): void;
-  /** Any end of any thread. */
+  /** A thread has ended, however: what it threw is its `failure`. */
   gone(thread: PoolThread): void;
 }
 
@@ -23,13 +21,16 @@ export interface PoolThread {
   readonly draining: Promise<void>;
   /** Resolves when it has ended. */
   readonly exited: Promise<void>;
-  alive: boolean;
+  /** What it died of, if it was an error. */
   failure: Error | null;
+  /** Its exit code once it has ended. */
+  exitCode: number | null;
 }
 
 const ENTRY = new URL('./worker.js', import.meta.url);
 
 export class WorkerPool {
+  /** Those that have not ended. */
   readonly threads: PoolThread[] = [];
   private readonly events: PoolEvents;
   private readonly entry: URL;
@@ -38,10 +39,6 @@ export class WorkerPool {
   constructor(events: PoolEvents, entry: URL = ENTRY) {
     this.events = events;
     this.entry = entry;
-  }
-
-  get alive(): PoolThread[] {
-    return this.threads.filter((thread) => thread.alive);
   }
 
   start(order: WorkerOrder): PoolThread {
@@ -63,15 +60,15 @@ export class WorkerPool {
       ready: Promise.race([says('ready').then(() => true), hasEnded.then(() => false)]),
       draining: Promise.race([says('draining'), hasEnded]),
       exited: hasEnded,
-      alive: true,
       failure: null,
+      exitCode: null,
     };
-    worker.on('error', (error: Error) => {
-      thread.failure = error;
-      this.events.failed(thread, error);
+    worker.on('error', (error: unknown) => {
+      thread.failure = error instanceof Error ? error : new Error(String(error));
     });
-    worker.once('exit', () => {
-      thread.alive = false;
+    worker.once('exit', (code: number) => {
+      thread.exitCode = code;
+      this.threads.splice(this.threads.indexOf(thread), 1);
       this.events.gone(thread);
     });
     this.threads.push(thread);
@@ -86,10 +83,10 @@ export class WorkerPool {
     });
     await Promise.race([Promise.all(this.threads.map((thread) => thread.exited)), timeout]);
     clearTimeout(timer);
-    return this.alive.length === 0;
+    return this.threads.length === 0;
   }
 
   async terminate(): Promise<void> {
-    await Promise.all(this.alive.map((thread) => thread.worker.terminate()));
+    await Promise.all(this.threads.map((thread) => thread.worker.terminate()));
   }
 }

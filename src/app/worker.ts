@@ -14,6 +14,7 @@ import { Endpoints } from './demo-server/endpoints.js';
 import { FilesEndpoint } from './demo-server/files.js';
 import { HttpProtocol } from './demo-server/http-protocol.js';
 import { makeListeners } from './demo-server/listeners.js';
+import type { Protocol } from './demo-server/protocol.js';
 import { ServerLoop } from './demo-server/server-loop.js';
 import { StackView } from './demo-server/stack-view.js';
 import {
@@ -46,32 +47,40 @@ function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys): void {
   if (order.queues !== null) {
     const queues = new DispatchQueues(order.workers, order.queues);
     loop.serveQueue(queues, order.worker, order.wakeFds[order.worker]!, http);
-  } else {
-    loop.serve(takeListener(order, sys), http, order.own);
   }
-  if (order.services) serveStreams(order, sys, loop);
+  const streams = order.services ? streamServices(loop) : [];
+  let first = true;
+  loop.watchDrain(order.drainFd, () => {
+    if (order.queues === null) loop.serve(takeListener(order, sys, first), http, order.own);
+    for (const [port, protocol] of streams) {
+      loop.serve(makeListeners(sys, port, order.backlog, 1, true)[0]!, protocol, true);
+    }
+    first = false;
+  });
   loop.watchStop(order.stopFd);
   say('ready');
   loop.run();
 }
 
 /**
- * The listener that the master has made for this worker (its own from now on), or one made here.
+ * The listener that all share; the one that the master has made for this worker (its own from now
+ * on) when it opens for the `first` time; one made here otherwise.
  */
-function takeListener(order: WorkerOrder, sys: Sys): number {
-  if (order.listenFd < 0) return makeListeners(sys, order.port, order.backlog, 1, true)[0]!;
-  if (order.own) sys.fcntl(order.listenFd, F_SETOWN, 0); // closed with this thread, should it fail
+function takeListener(order: WorkerOrder, sys: Sys, first: boolean): number {
+  if (!order.own) return order.listenFd;
+  if (!first || order.listenFd < 0) {
+    return makeListeners(sys, order.port, order.backlog, 1, true, order.select)[0]!;
+  }
+  sys.fcntl(order.listenFd, F_SETOWN, 0); // closed with this thread, should it fail
   return order.listenFd;
 }
 
-function serveStreams(order: WorkerOrder, sys: Sys, loop: ServerLoop): void {
-  for (const [port, protocol] of [
+function streamServices(loop: ServerLoop): readonly (readonly [number, Protocol])[] {
+  return [
     [ECHO_PORT, new EchoService(loop)],
     [DISCARD_PORT, new DiscardService(loop)],
     [CHARGEN_PORT, new ChargenService(loop)],
-  ] as const) {
-    loop.serve(makeListeners(sys, port, order.backlog, 1, true)[0]!, protocol, true);
-  }
+  ];
 }
 
 function runAcceptor(order: WorkerOrder, sys: Sys): void {
@@ -80,7 +89,9 @@ function runAcceptor(order: WorkerOrder, sys: Sys): void {
     queues: new DispatchQueues(order.workers, order.queues!),
     listenFd: order.listenFd,
     stopFd: order.stopFd,
+    rosterFd: order.rosterFd,
     wakeFds: order.wakeFds,
+    queueOwner: order.queueOwner,
   });
   say('ready');
   acceptor.run();

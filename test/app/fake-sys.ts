@@ -16,6 +16,7 @@ import {
   EPOLLOUT,
   EPOLLRDHUP,
   SHUT_WR,
+  SO_DRAIN,
   SO_LINGER,
 } from '../../src/socket/uapi/constants.js';
 
@@ -29,9 +30,11 @@ class File {
   readonly kind: 'listener' | 'connection' | 'epoll' | 'eventfd';
   /** listener: accept queue. */
   readonly queue: number[] = [];
-  /** listener: its port. */
+  /** listener: its port, SO_DRAIN, and handshakes under way. */
   port = 0;
   listening = false;
+  draining = false;
+  halfOpen = 0;
   /** connection: bytes that came and were not read, the peer's FIN, what was written. */
   incoming: Buffer = Buffer.alloc(0);
   ended = false;
@@ -54,6 +57,7 @@ class File {
   ready(): number {
     switch (this.kind) {
       case 'listener':
+        if (this.draining && this.halfOpen === 0) return EPOLLIN | EPOLLRDHUP;
         return this.queue.length > 0 ? EPOLLIN : 0;
       case 'eventfd':
         return this.counter > 0 ? EPOLLIN : 0;
@@ -170,8 +174,13 @@ export class FakeSys implements ServerSys {
     return 0;
   }
 
-  setsockopt(fd: number, _level: number, name: number): number {
+  setsockopt(fd: number, _level: number, name: number, value: number | string = 0): number {
     if (name === SO_LINGER) this.file(fd).lingerReset = true;
+    if (name === SO_DRAIN) this.file(fd).draining = value === 1;
+    return 0;
+  }
+
+  getsockopt(): number {
     return 0;
   }
 

@@ -1,6 +1,6 @@
 /** Banner, ready event, summary, and the statistics and negotiation that are pure functions. */
 import { expect } from 'chai';
-import { evenShares, gammaUpper } from '../../src/app/chi-square.js';
+import type { Failure } from '../../src/app/crew.js';
 import { parseRange, prefersHtml } from '../../src/app/http/negotiate.js';
 import {
   banner,
@@ -11,6 +11,7 @@ import {
   url,
 } from '../../src/app/reports.js';
 import { parseServeOptions } from '../../src/app/serve-options.js';
+import { evenShares, gammaUpper } from '../../src/lab/chi-square.js';
 
 const RUNNING: Running = {
   tun: 'tunstack0',
@@ -31,9 +32,16 @@ const STATS = [30, 50].map((accepted, worker) => ({
   bytesIn: 100,
   bytesOut: 1000,
   resets: 0,
+  restarts: worker,
+  state: 'serving' as const,
 }));
 
-describe('app/chi-square', () => {
+const FAILURES: Failure[] = [
+  { name: 'worker 1', worker: 1, times: 1, connections: 3, last: 'out of luck' },
+  { name: 'acceptor', worker: null, times: 2, connections: 0, last: 'exit 3' },
+];
+
+describe('lab/chi-square', () => {
   it('agrees with tables', () => {
     // Critical values: 3 degrees of freedom at 5 %, 1 at 5 %, 10 at 1 %.
     expect(gammaUpper(1.5, 7.815 / 2)).to.be.closeTo(0.05, 1e-4);
@@ -83,7 +91,7 @@ describe('app/reports', () => {
 
   it('sums up', () => {
     const counters = { TcpRetransSegs: 3, ListenDrops: 2, TunTxDropped: 1, TcpInErrs: 0 };
-    const summary = summarize(STATS, counters, 12.34, [1]);
+    const summary = summarize(STATS, counters, 12.34, FAILURES);
     expect(summary).to.deep.include({
       event: 'summary',
       connections: [30, 50],
@@ -92,11 +100,15 @@ describe('app/reports', () => {
       drops: 3,
       dropReasons: { ListenDrops: 2, TunTxDropped: 1 },
       chiSquare: 5,
+      failed: [1],
+      failures: FAILURES,
     });
     expect(summaryLines(summary)).to.deep.equal([
       'served for 12.3 s: 80 connections',
       '  worker 0: 30 connections (37.5 %), 60 requests',
-      '  worker 1: 50 connections (62.5 %), 100 requests, failed',
+      '  worker 1: 50 connections (62.5 %), 100 requests',
+      '  worker 1 failed once, 3 connections reset with it; the last reason: out of luck',
+      '  acceptor failed 2 times; the last reason: exit 3',
       '  evenness: chi-square 5.00, p = 0.025',
       '  bytes: 200 in, 2000 out; retransmits: 3',
       '  drops: 3 (ListenDrops 2, TunTxDropped 1)',

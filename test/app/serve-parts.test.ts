@@ -12,7 +12,7 @@ import {
   StackView,
   stackStats,
 } from '../../src/app/demo-server/stack-view.js';
-import { WorkerCounters } from '../../src/app/demo-server/worker-counters.js';
+import { THREAD, WorkerCounters } from '../../src/app/demo-server/worker-counters.js';
 import { shownSockets } from '../../src/app/socket-table.js';
 import { StopSignals } from '../../src/app/stop-signals.js';
 import type { WorkerOrder } from '../../src/app/worker-message.js';
@@ -38,7 +38,7 @@ const ORDER = { role: 'worker', worker: 1, workers: 2, profile: '6.18' } as unkn
 function pool(body: string, events: Partial<PoolEvents> = {}): WorkerPool {
   const imports = "import { parentPort, workerData } from 'node:worker_threads';";
   const entry = new URL(`data:text/javascript,${encodeURIComponent(`${imports}\n${body}`)}`);
-  return new WorkerPool({ failed: () => {}, gone: () => {}, ...events }, entry);
+  return new WorkerPool({ gone: () => {}, ...events }, entry);
 }
 
 describe('app/worker-pool', () => {
@@ -48,27 +48,37 @@ describe('app/worker-pool', () => {
       gone: (thread) => gone.push(thread.name),
     });
     const thread = threads.start(ORDER);
-    expect(threads.alive).to.have.length(1);
+    expect(threads.threads).to.have.length(1);
     expect(await thread.ready).to.equal(true);
     await thread.draining;
     expect(await threads.allExited(10_000)).to.equal(true);
     expect(gone).to.deep.equal(['worker 1']);
     expect(thread.failure).to.equal(null);
-    expect(threads.alive).to.have.length(0);
+    expect(thread.exitCode).to.equal(0);
+    expect(threads.threads).to.have.length(0);
   });
 
   it('reports a thread that fails, before and after it was ready', async () => {
     const failures: string[] = [];
-    const failed: PoolEvents['failed'] = (thread, error) =>
-      failures.push(`${thread.name}: ${error.message}`);
-    const early = pool("throw new Error('early');", { failed }).start(ORDER);
+    const gone: PoolEvents['gone'] = (thread) =>
+      failures.push(`${thread.name}: ${thread.failure?.message} ${thread.exitCode}`);
+    const early = pool("throw new Error('early');", { gone }).start(ORDER);
     expect(await early.ready).to.equal(false);
     expect(early.failure?.message).to.equal('early');
     const body = "parentPort.postMessage('ready'); throw new Error('late');";
-    const late = pool(body, { failed }).start({ ...ORDER, role: 'acceptor' });
+    const late = pool(body, { gone }).start({ ...ORDER, role: 'acceptor' });
     expect(await late.ready).to.equal(true);
     await late.exited;
-    expect(failures).to.deep.equal(['worker 1: early', 'acceptor: late']);
+    const exit = pool('process.exit(3);', { gone }).start(ORDER);
+    expect(await exit.ready).to.equal(false);
+    const odd = pool("throw 'a word';", { gone }).start(ORDER);
+    await odd.exited;
+    expect(failures).to.deep.equal([
+      'worker 1: early 1',
+      'acceptor: late 1',
+      'worker 1: undefined 3',
+      'worker 1: a word 1',
+    ]);
   });
 
   it('does not wait for ever, and ends what sleeps', async () => {
@@ -78,7 +88,7 @@ describe('app/worker-pool', () => {
     expect(await thread.ready).to.equal(true);
     expect(await threads.allExited(1)).to.equal(false);
     await threads.terminate();
-    expect(threads.alive).to.have.length(0);
+    expect(threads.threads).to.have.length(0);
   });
 });
 
@@ -153,26 +163,33 @@ describe('app/demo-server/stack-view', () => {
   });
 
   it('prints stats of workers, listeners, states and counters', () => {
-    const row = (state: string, worker: number | null): SocketRow =>
-      ({ state, worker, fd: 5 }) as SocketRow;
-    const rows = [row('LISTEN', 0), row('ESTAB', 1), row('ESTAB', 2), row('ESTAB', null)];
+    const row = (state: string, thread: number | null): SocketRow =>
+      ({ state, thread, worker: (thread ?? 0) - 1, fd: 5 }) as SocketRow;
+    const rows = [row('LISTEN', 1), row('ESTAB', 7), row('ESTAB', 2), row('ESTAB', null)];
     const parts = {
       memory: shared,
       sockets: () => rows,
       counters: () => ({ TcpInSegs: 9 }),
     } as unknown as ThreadParts;
     const counters = new WorkerCounters(2);
+    counters.row(0)[THREAD] = 2;
+    counters.row(1)[THREAD] = 8; // started again: another thread than at first
     const view = new StackView(ORDER, parts, counters);
     expect(view.worker).to.equal(1);
     expect(view.stats()).to.deep.include({
       workers: counters.stats(),
-      listeners: [rows[0]],
+      listeners: [{ ...rows[0], worker: 0 }],
       tcp: { LISTEN: 1, ESTAB: 3 },
       mib: { TcpInSegs: 9 },
     });
     expect(view.connection(3).remotePort).to.equal(51702);
     expect(view.nowMs()).to.be.at.most(performance.now());
-    expect(shownSockets(rows, 2).map(({ worker }) => worker)).to.deep.equal([0, 1, null, null]);
+    expect(shownSockets(rows, counters).map(({ worker }) => worker)).to.deep.equal([
+      0,
+      1,
+      null,
+      null,
+    ]);
     expect(stackStats([], hashFacts(new Int32Array(ctl), '6.18'), [], {})).to.have.keys(
       ...['workers', 'hash', 'listeners', 'tcp', 'mib'],
     );

@@ -1,9 +1,15 @@
 /** The event loop of a worker, the acceptor, listeners and the classic services. */
 import { expect } from 'chai';
 import { Acceptor } from '../../src/app/demo-server/acceptor.js';
-import { DispatchQueues, QUEUE_SLOTS } from '../../src/app/demo-server/dispatch-queue.js';
+import {
+  DispatchQueues,
+  GONE,
+  QUEUE_SLOTS,
+  TAKES,
+  TAKES_NONE,
+} from '../../src/app/demo-server/dispatch-queue.js';
 import { makeListeners } from '../../src/app/demo-server/listeners.js';
-import { GRACE_MS } from '../../src/app/demo-server/server-loop.js';
+import { GRACE_MS, ServerLoop } from '../../src/app/demo-server/server-loop.js';
 import {
   CHARGEN_PORT,
   ChargenService,
@@ -11,7 +17,15 @@ import {
   DiscardService,
   EchoService,
 } from '../../src/app/demo-server/stream-services.js';
-import { WorkerCounters } from '../../src/app/demo-server/worker-counters.js';
+import {
+  ACCEPTED,
+  DRAIN,
+  DRAINED,
+  DRAINING,
+  SERVING,
+  STATE,
+  WorkerCounters,
+} from '../../src/app/demo-server/worker-counters.js';
 import { EPOLLEXCLUSIVE, SO_REUSEPORT } from '../../src/socket/uapi/constants.js';
 import { DemoWorld, request, responses } from './demo-world.js';
 import { FakeSys } from './fake-sys.js';
@@ -127,6 +141,116 @@ describe('app/demo-server/server-loop', () => {
   });
 });
 
+const ONE = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
+
+/** A worker that is told what to do through its row and an eventfd; what it has opened. */
+function obedient(world: DemoWorld, drained = false) {
+  const drainFd = world.sys.eventfd(0);
+  const opened: number[] = [];
+  world.row[DRAIN] = drained ? 1 : 0;
+  world.loop.watchDrain(drainFd, () => {
+    const fd = world.sys.listener();
+    opened.push(fd);
+    world.loop.serve(fd, world.http, true);
+  });
+  const order = (drain: boolean): void => {
+    world.row[DRAIN] = drain ? 1 : 0;
+    world.sys.write(drainFd, ONE, 0, 8);
+    world.loop.turn();
+  };
+  return { opened, order };
+}
+
+describe('app/demo-server/server-loop: drain', () => {
+  it('takes what is queued and half open, then closes, and serves on what is open', () => {
+    const world = new DemoWorld();
+    const { sys, row } = world;
+    const { opened, order } = obedient(world);
+    const [listenFd] = opened as [number];
+    expect(row[STATE]).to.equal(SERVING);
+    const open = sys.arrive(listenFd);
+    world.loop.turn();
+    for (let i = 0; i < 100; i++) sys.arrive(listenFd);
+    sys.file(listenFd).halfOpen = 1;
+    order(true);
+    expect(sys.file(listenFd).draining).to.equal(true);
+    world.settle();
+    expect([row[ACCEPTED], row[STATE]]).to.deep.equal([101, DRAINING]);
+    expect(sys.isOpen(listenFd)).to.equal(true);
+    sys.arrive(listenFd);
+    sys.file(listenFd).halfOpen = 0;
+    world.settle();
+    expect([row[ACCEPTED], row[STATE]]).to.deep.equal([102, DRAINED]);
+    expect(sys.isOpen(listenFd)).to.equal(false);
+    expect(responses(world.exchange(open, OK))[0]!.body).to.equal('OK');
+    order(true); // once more changes nothing
+    expect([row[STATE], opened]).to.deep.equal([DRAINED, [listenFd]]);
+    world.stop();
+    world.settle();
+    expect(world.loop.left()).to.equal(true);
+  });
+
+  it('listens again when told to, also while the old listener is not done', () => {
+    const world = new DemoWorld();
+    const { sys, row } = world;
+    const { opened, order } = obedient(world);
+    sys.file(opened[0]!).halfOpen = 1;
+    order(true);
+    order(false);
+    expect(row[STATE]).to.equal(SERVING);
+    expect(opened).to.have.length(2);
+    sys.file(opened[0]!).halfOpen = 0;
+    sys.arrive(opened[0]!);
+    sys.arrive(opened[1]!);
+    world.settle();
+    expect([row[ACCEPTED], row[STATE]]).to.deep.equal([2, SERVING]);
+    expect(opened.map((fd) => sys.isOpen(fd))).to.deep.equal([false, true]);
+    order(true);
+    world.settle();
+    expect(row[STATE]).to.equal(DRAINED);
+  });
+
+  it('leaves a shared listener to the others at once', () => {
+    const world = new DemoWorld();
+    const { sys, row } = world;
+    sys.close(world.listenFd);
+    const shared = sys.listener();
+    const drainFd = sys.eventfd(0);
+    const other = new DemoWorld();
+    const loop = new ServerLoop({
+      sys,
+      counters: row,
+      nowMs: () => 0,
+      onDraining: () => {},
+    });
+    loop.watchDrain(drainFd, () => loop.serve(shared, other.http, false));
+    row[DRAIN] = 1;
+    sys.write(drainFd, ONE, 0, 8);
+    loop.turn();
+    expect(row[STATE]).to.equal(DRAINED);
+    expect(sys.isOpen(shared)).to.equal(true);
+    expect(sys.file(shared).draining).to.equal(false);
+    sys.arrive(shared);
+    expect(sys.pending()).to.equal(false);
+  });
+
+  it('begins drained when it was drained before it failed', () => {
+    const world = new DemoWorld();
+    const { opened, order } = obedient(world, true);
+    expect([world.row[STATE], opened]).to.deep.equal([DRAINED, []]);
+    order(false);
+    expect([world.row[STATE], opened.length]).to.deep.equal([SERVING, 1]);
+  });
+});
+
+function acceptorOf(
+  sys: FakeSys,
+  queues: DispatchQueues,
+  fds: { listenFd: number; stopFd: number; wakeFds: number[]; rosterFd?: number },
+): Acceptor {
+  return new Acceptor({ sys, queues, rosterFd: sys.eventfd(0), queueOwner: 1, ...fds });
+}
+
 describe('app/demo-server/acceptor', () => {
   it('hands out in turn, wakes, and the worker takes over', () => {
     const world = new DemoWorld();
@@ -135,7 +259,7 @@ describe('app/demo-server/acceptor', () => {
     const wakeFds = [sys.eventfd(0), sys.eventfd(0), sys.eventfd(0)];
     const listenFd = sys.listener();
     const stopFd = sys.eventfd(0);
-    const acceptor = new Acceptor({ sys, queues, listenFd, stopFd, wakeFds });
+    const acceptor = acceptorOf(sys, queues, { listenFd, stopFd, wakeFds });
     world.loop.serveQueue(queues, 2, wakeFds[2]!, world.http);
     const fds = Array.from({ length: 7 }, () => sys.arrive(listenFd));
     acceptor.turn(0);
@@ -159,7 +283,7 @@ describe('app/demo-server/acceptor', () => {
     const listenFd = sys.listener();
     const stopFd = sys.eventfd(0);
     const wakeFds = [sys.eventfd(0), sys.eventfd(0)];
-    const acceptor = new Acceptor({ sys, queues, listenFd, stopFd, wakeFds });
+    const acceptor = acceptorOf(sys, queues, { listenFd, stopFd, wakeFds });
     for (let i = 0; i < QUEUE_SLOTS; i++) queues.push(0, i);
     for (let i = 0; i < QUEUE_SLOTS - 1; i++) queues.push(1, i);
     for (let i = 0; i < 3; i++) sys.arrive(listenFd);
@@ -171,6 +295,71 @@ describe('app/demo-server/acceptor', () => {
     queues.pop(0);
     acceptor.turn(0);
     expect(sys.file(listenFd).queue).to.have.length(1);
+  });
+
+  it('passes over who takes none, and hands on what waits for the dead', () => {
+    const sys = new FakeSys();
+    const queues = new DispatchQueues(3);
+    const [listenFd, stopFd, rosterFd] = [sys.listener(), sys.eventfd(0), sys.eventfd(0)];
+    const wakeFds = [sys.eventfd(0), sys.eventfd(0), sys.eventfd(0)];
+    const acceptor = acceptorOf(sys, queues, { listenFd, stopFd, wakeFds, rosterFd });
+    const fds = Array.from({ length: 6 }, () => sys.arrive(listenFd));
+    acceptor.turn(0);
+    const lengths = () => [0, 1, 2].map((worker) => queues.length(worker));
+    const tell = (): void => {
+      sys.write(rosterFd, ONE, 0, 8);
+      acceptor.turn(0);
+    };
+    expect(lengths()).to.deep.equal([2, 2, 2]);
+    for (const fd of fds) expect(sys.file(fd).owner, 'owner').to.equal(1);
+    queues.setPart(0, TAKES_NONE);
+    tell();
+    expect(lengths(), 'a drained one empties its own').to.deep.equal([2, 2, 2]);
+    queues.setPart(1, GONE);
+    tell();
+    expect(lengths()).to.deep.equal([2, 0, 4]);
+    queues.setPart(2, GONE);
+    tell();
+    expect(lengths(), 'nobody to give them to').to.deep.equal([2, 0, 4]);
+    sys.arrive(listenFd);
+    acceptor.turn(0);
+    expect(sys.file(listenFd).queue, 'left in the stack').to.have.length(1);
+    queues.setPart(1, TAKES);
+    tell();
+    expect(lengths()).to.deep.equal([2, 5, 0]);
+    expect([queues.pop(1), queues.pop(1), queues.pop(1), queues.pop(1)]).to.deep.equal([
+      fds[2],
+      fds[5],
+      fds[1],
+      fds[4],
+    ]);
+  });
+
+  it('waits with those of a dead worker while the queues of the others are full', () => {
+    const sys = new FakeSys();
+    const queues = new DispatchQueues(2);
+    const [listenFd, stopFd] = [sys.listener(), sys.eventfd(0)];
+    const wakeFds = [sys.eventfd(0), sys.eventfd(0)];
+    queues.push(0, 77);
+    queues.setPart(0, GONE);
+    for (let i = 0; i < QUEUE_SLOTS; i++) queues.push(1, i);
+    const acceptor = acceptorOf(sys, queues, { listenFd, stopFd, wakeFds });
+    acceptor.turn(0);
+    expect(queues.length(0)).to.equal(1);
+    queues.pop(1);
+    acceptor.turn(0);
+    expect([queues.length(0), queues.length(1)]).to.deep.equal([0, QUEUE_SLOTS]);
+  });
+
+  it('is emptied by a worker that starts in the place of a dead one', () => {
+    const world = new DemoWorld();
+    const { sys } = world;
+    const queues = new DispatchQueues(3);
+    const fd = sys.connection();
+    queues.push(2, fd);
+    world.loop.serveQueue(queues, 2, sys.eventfd(0), world.http);
+    expect(world.row[ACCEPTED]).to.equal(1);
+    expect(sys.file(fd).owner).to.equal(0);
   });
 
   it('says when a queue had been emptied', () => {

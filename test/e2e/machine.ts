@@ -17,6 +17,7 @@ export type Facility =
   | 'ip'
   | 'curl'
   | 'ping'
+  | 'iperf3'
   | 'wrk'
   | 'nft'
   | 'tshark'

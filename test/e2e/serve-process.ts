@@ -33,6 +33,7 @@ export interface Summary {
   retransmits: number;
   drops: number;
   failed: number[];
+  failures: { name: string; worker: number | null; times: number; connections: number }[];
 }
 
 export const RUN: readonly string[] = [process.execPath, join(ROOT, 'scripts', 'run.mjs')];

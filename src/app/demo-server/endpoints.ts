@@ -79,7 +79,7 @@ export class Endpoints {
 
   /**
    * @param files what answers /files/…
-   * @param debug adds /debug/throw, with which a test makes a worker fail
+   * @param debug adds /debug/throw and /debug/exit, with which a test makes a worker fail
    */
   constructor(view: WorkerView, files: Endpoint, debug: boolean) {
     this.view = view;
@@ -116,7 +116,10 @@ export class Endpoints {
       reader((exchange, answer) => this.work(exchange, answer)),
     );
     this.byPrefix.set('/files/', files);
-    if (debug) this.exact.set('/debug/throw', reader(fail));
+    if (debug) {
+      this.exact.set('/debug/throw', reader(fail));
+      this.exact.set('/debug/exit', reader(leave));
+    }
   }
 
   /** Who answers `method` on `path` (without query); a refusal when nobody does. */
@@ -200,6 +203,11 @@ function noEvents(_: Exchange, answer: Answer): void {
 
 function fail(exchange: Exchange): void {
   throw new Error(`asked to fail by ${exchange.path}`);
+}
+
+/** Ends the thread as a program would that has lost its way. */
+function leave(): void {
+  process.exit(3);
 }
 
 /** The decimal number after `prefix`, 0 to `max`, or -1. */

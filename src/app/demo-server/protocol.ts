@@ -16,6 +16,7 @@ export type ServerSys = Pick<
   | 'close'
   | 'shutdown'
   | 'setsockopt'
+  | 'getsockopt'
   | 'fcntl'
   | 'ioctl'
   | 'epoll_create1'

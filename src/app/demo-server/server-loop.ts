@@ -2,7 +2,8 @@
  * The event loop of one worker, in nginx's shape: epoll_wait, then for each event accept until
  * there is no more, or hand the event to the protocol of that descriptor. Blocking: `run` returns
  * when the worker has been told to leave and its connections are finished, or reset after the grace
- * period. Speaks no protocol itself.
+ * period. Told to drain, it stays: its listeners get no new SYNs, what is queued or half open is
+ * still taken, and each is closed when nothing of that is left. Speaks no protocol itself.
  */
 import {
   EPOLL_CTL_ADD,
@@ -12,13 +13,14 @@ import {
   EPOLLIN,
   EPOLLRDHUP,
   F_SETOWN,
+  SO_DRAIN,
   SO_LINGER,
   SOCK_NONBLOCK,
   SOL_SOCKET,
 } from '../../socket/uapi/constants.js';
 import type { DispatchQueues } from './dispatch-queue.js';
 import type { Connections, Handler, Protocol, ServerSys } from './protocol.js';
-import { ACCEPTED, ACTIVE } from './worker-counters.js';
+import { ACCEPTED, ACTIVE, DRAIN, DRAINED, DRAINING, SERVING, STATE } from './worker-counters.js';
 
 /** Events of one epoll_wait, as nginx's default. */
 const EVENTS_MAX = 512;
@@ -41,6 +43,8 @@ interface Listener {
   /** Only this worker accepts from it: it is closed when the worker leaves. */
   own: boolean;
   protocol: Protocol;
+  /** It gets no new SYNs any more. */
+  draining: boolean;
 }
 
 export class ServerLoop implements Connections {
@@ -76,12 +80,37 @@ export class ServerLoop implements Connections {
    */
   serve(fd: number, protocol: Protocol, own: boolean): void {
     this.protocols.add(protocol);
-    this.listeners.push({ fd, own, protocol });
-    this.watch(fd, own ? EPOLLIN : EPOLLIN | EPOLLEXCLUSIVE, {
-      onEvents: () => {
-        this.acceptSome(fd, protocol);
+    const listener = { fd, own, protocol, draining: false };
+    this.listeners.push(listener);
+    this.watch(fd, own ? EPOLLIN | EPOLLRDHUP : EPOLLIN | EPOLLEXCLUSIVE, {
+      onEvents: (_, events) => {
+        const more = this.acceptSome(fd, protocol);
+        // Reported once nothing is queued or half open any more.
+        if (!more && (events & EPOLLRDHUP) !== 0) this.drained(listener);
       },
     });
+  }
+
+  /**
+   * Does what the cell DRAIN of the counters says whenever `fd` (an eventfd) becomes readable.
+   * @param open makes and serves listeners, as at the start
+   */
+  watchDrain(fd: number, open: () => void): void {
+    const counter = new Uint8Array(8);
+    const obey = (): void => {
+      this.sys.read(fd, counter, 0, 8); // before the look at the order: a later one wakes us again
+      const serving = this.counters[STATE] === SERVING;
+      if (this.counters[DRAIN] !== 0) {
+        if (serving) this.drain();
+      } else if (!serving) {
+        this.counters[STATE] = SERVING;
+        open();
+      }
+    };
+    const serves = this.counters[DRAIN] === 0;
+    this.counters[STATE] = serves ? SERVING : DRAINED;
+    if (serves) open();
+    this.watch(fd, EPOLLIN, { onEvents: obey });
   }
 
   /** Takes connections over from the acceptor's queue; `wakeFd` is the eventfd that says so. */
@@ -91,12 +120,13 @@ export class ServerLoop implements Connections {
     this.takeQueue = () => {
       this.sys.read(wakeFd, counter, 0, 8); // before emptying: what comes later wakes us again
       for (let fd = queues.pop(worker); fd >= 0; fd = queues.pop(worker)) {
-        // Closed with this thread from now on, not with the acceptor.
+        // Reset with this thread from now on, should it fail.
         this.sys.fcntl(fd, F_SETOWN, 0);
         this.adopt(fd, protocol);
       }
     };
     this.watch(wakeFd, EPOLLIN, { onEvents: this.takeQueue });
+    this.takeQueue(); // a worker before us may have been woken for these
   }
 
   /**
@@ -171,17 +201,47 @@ export class ServerLoop implements Connections {
     protocol.opened(fd);
   }
 
+  /** No new connections: own listeners finish what they have, others are left to the others. */
+  private drain(): void {
+    this.counters[STATE] = DRAINING;
+    this.takeQueue();
+    for (const listener of [...this.listeners]) {
+      if (!listener.own) this.forget(listener);
+      else {
+        listener.draining = true;
+        check(this.sys.setsockopt(listener.fd, SOL_SOCKET, SO_DRAIN, 1), 'setsockopt(SO_DRAIN)');
+      }
+    }
+    this.noteDrained();
+  }
+
+  private drained(listener: Listener): void {
+    this.forget(listener);
+    this.noteDrained();
+  }
+
+  private noteDrained(): void {
+    if (this.counters[STATE] !== DRAINING) return;
+    if (!this.listeners.some(({ draining }) => draining)) this.counters[STATE] = DRAINED;
+  }
+
+  /** Watches a listener no longer; closed when it is this worker's own. */
+  private forget(listener: Listener): void {
+    const { fd, own } = listener;
+    this.handlers[fd] = null;
+    if (own) this.sys.close(fd);
+    else check(this.sys.epoll_ctl(this.epfd, EPOLL_CTL_DEL, fd, null), 'epoll_ctl');
+    this.listeners.splice(this.listeners.indexOf(listener), 1);
+  }
+
   private leave(): void {
     this.leaveAtMs = this.nowMs() + GRACE_MS;
     this.takeQueue();
-    for (const { fd, own, protocol } of this.listeners) {
+    for (const listener of [...this.listeners]) {
       // Whoever is queued has been told by SYN-ACK that he is served.
-      while (this.acceptSome(fd, protocol));
-      this.handlers[fd] = null;
-      if (own) this.sys.close(fd);
-      else check(this.sys.epoll_ctl(this.epfd, EPOLL_CTL_DEL, fd, null), 'epoll_ctl');
+      while (this.acceptSome(listener.fd, listener.protocol));
+      this.forget(listener);
     }
-    this.listeners.length = 0;
     this.env.onDraining();
     this.forEachConnection((fd, protocol) => protocol.drain(fd));
   }

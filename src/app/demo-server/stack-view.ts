@@ -5,16 +5,31 @@
 import { formatIpv4 } from '../../device/address.js';
 import {
   BLOCK_HASH,
+  BLOCK_KIND,
   BLOCK_LADDR,
   BLOCK_LPORT,
   BLOCK_MEMBERS,
   BLOCK_RADDR,
   BLOCK_RPORT,
   BLOCK_SLOT,
+  BLOCK_WORDS,
+  FIRST_FD,
+  KIND_FREE,
   type SocketMemory,
 } from '../../net/sockmem.js';
 import type { ThreadParts } from '../../socket/attach.js';
-import { G_EHASH_SECRET, G_HASH_MIX } from '../../socket/uapi/layout.js';
+import {
+  E_OWNER,
+  epollAt,
+  G_EHASH_SECRET,
+  G_HASH_MIX,
+  MAX_EPOLLS,
+  MAX_THREADS,
+  T_STATE,
+  THREAD_FREE,
+  threadAt,
+} from '../../socket/uapi/layout.js';
+import { layoutOf } from '../../socket/uapi/shared.js';
 import { type ShownSocket, shownSockets } from '../socket-table.js';
 import type { WorkerOrder } from '../worker-message.js';
 import type { ConnectionInfo } from './connection-info.js';
@@ -51,6 +66,32 @@ export function hashFacts(ctl: Int32Array, profile: string): HashFacts {
   return { secret, profile, localAddress: '0.0.0.0' };
 }
 
+/** What of the stack's tables is in use. */
+export interface Resources {
+  /** Sockets, epoll instances and eventfds, whether a program has them or not. */
+  descriptors: number;
+  threads: number;
+  epolls: number;
+}
+
+/** @param ctl control words of the stack */
+export function resourcesOf(ctl: Int32Array): Resources {
+  const layout = layoutOf(ctl);
+  const used = { descriptors: 0, threads: 0, epolls: 0 };
+  for (let fd = FIRST_FD; fd < layout.maxFds; fd++) {
+    const kind = Atomics.load(ctl, layout.blocksAt + fd * BLOCK_WORDS + BLOCK_KIND);
+    if (kind !== KIND_FREE) used.descriptors++;
+  }
+  for (let thread = 0; thread < MAX_THREADS; thread++) {
+    const state = Atomics.load(ctl, threadAt(layout, thread) + T_STATE);
+    if (state !== THREAD_FREE) used.threads++;
+  }
+  for (let epoll = 0; epoll < MAX_EPOLLS; epoll++) {
+    if (Atomics.load(ctl, epollAt(layout, epoll) + E_OWNER) !== 0) used.epolls++;
+  }
+  return used;
+}
+
 /** The object that `/stats` prints. `tcp` counts sockets by state. */
 export function stackStats(
   workers: readonly WorkerStats[],
@@ -83,11 +124,11 @@ export class StackView implements WorkerView {
   }
 
   stats(): object {
-    const { workers, profile } = this.order;
+    const { profile } = this.order;
     return stackStats(
       this.counters.stats(),
       hashFacts(this.parts.memory.ctl, profile),
-      shownSockets(this.parts.sockets(), workers),
+      shownSockets(this.parts.sockets(), this.counters),
       this.parts.counters(),
     );
   }

@@ -1,0 +1,191 @@
+/**
+ * Is the packet that the stack sent the one that the script expects? Header by header in the
+ * script's own numbers, so that a message shows both sides alike. Times are the interpreter's.
+ */
+import type { Connection } from './connection.js';
+import { ACK, AE, CWR, ECE, type LivePacket, type LiveTcp, SYN } from './live-packet.js';
+import { icmpForm, optionForm, segmentForm } from './packet-form.js';
+import type { IcmpBody, IpInfo, PacketAction, TcpBody, TcpOption } from './script.js';
+
+/** What a script says about how closely timestamps are to be looked at. */
+export interface MatchRules {
+  /** µs a tick of the timestamp clock, 0 = timestamps are not compared. */
+  tsTickUs: number;
+  /** Largest difference of a timestamp, µs. */
+  toleranceUs: number;
+}
+
+/** A difference, in words, or null. */
+export function differenceOf(
+  action: PacketAction,
+  packet: LivePacket,
+  connection: Connection | null,
+  rules: MatchRules,
+): string | null {
+  const ip = ipDifference(action.ip, packet);
+  if (ip !== null) return ip;
+  const { body } = action;
+  if (body.protocol === 'icmp') return icmpDifference(body, packet);
+  if (packet.tcp === null) return `expected a TCP segment, got ${describe(packet, connection)}`;
+  return segmentDifference(body, packet.tcp, connection, rules);
+}
+
+function ipDifference(ip: IpInfo, packet: LivePacket): string | null {
+  const ecn = packet.tos & 3;
+  if (ip.ecn === 'ect01' && ecn !== 1 && ecn !== 2) return `expected ECT, got ECN bits ${ecn}`;
+  if (typeof ip.ecn === 'number' && ip.ecn !== ecn) {
+    return `expected ECN bits ${ip.ecn}, got ${ecn}`;
+  }
+  if (ip.tos !== null && ip.tos !== packet.tos) {
+    return `expected tos 0x${ip.tos.toString(16)}, got 0x${packet.tos.toString(16)}`;
+  }
+  if (ip.ttl !== null && ip.ttl !== packet.ttl) return `expected ttl ${ip.ttl}, got ${packet.ttl}`;
+  return null;
+}
+
+function icmpDifference(body: IcmpBody, packet: LivePacket): string | null {
+  const { icmp } = packet;
+  if (icmp !== null && icmp.type === body.type && icmp.code === body.code) return null;
+  return `expected ${icmpForm(body)}, got ${describe(packet, null)}`;
+}
+
+/** The packet in the script's language; `connection` gives the numbers their names. */
+export function describe(packet: LivePacket, connection: Connection | null): string {
+  if (packet.icmp !== null) return icmpForm(packet.icmp);
+  if (packet.tcp === null) return `a packet of protocol ${packet.protocol}`;
+  return segmentForm(shown(packet.tcp, connection, null));
+}
+
+function shown(
+  tcp: LiveTcp,
+  connection: Connection | null,
+  body: TcpBody | null,
+): Parameters<typeof segmentForm>[0] {
+  const ace = body === null || body.ace === null ? null : aceOf(tcp.flags);
+  const named = connection !== null;
+  const absolute = body?.seq.absolute === true;
+  return {
+    flags: tcp.flags,
+    ace,
+    seq: named && !absolute ? connection.scriptLocalSeq(tcp.seq, tcp.flags) : tcp.seq,
+    length: tcp.payload.length,
+    ack: shownAck(tcp, connection),
+    win: body !== null && body.win === null ? null : tcp.win,
+    urg: tcp.urg,
+    options: body !== null && body.options === null ? null : shownOptions(tcp, connection),
+  };
+}
+
+function shownAck(tcp: LiveTcp, connection: Connection | null): number | null {
+  if ((tcp.flags & ACK) === 0) return tcp.ack === 0 ? null : tcp.ack;
+  // A SYN-ACK acknowledges the number that the SYN has on the wire.
+  const absolute = connection === null || (tcp.flags & SYN) !== 0;
+  return absolute ? tcp.ack : connection.scriptRemoteSeq(tcp.ack);
+}
+
+function shownOptions(tcp: LiveTcp, connection: Connection | null): TcpOption[] {
+  return connection === null ? tcp.options : connection.scriptOptions(tcp.options);
+}
+
+/** The three bits AE, CWR, ECE as a number. */
+function aceOf(flags: number): number {
+  return (
+    ((flags & AE) !== 0 ? 4 : 0) | ((flags & CWR) !== 0 ? 2 : 0) | ((flags & ECE) !== 0 ? 1 : 0)
+  );
+}
+
+function segmentDifference(
+  body: TcpBody,
+  tcp: LiveTcp,
+  connection: Connection | null,
+  rules: MatchRules,
+): string | null {
+  const actual = shown(tcp, connection, body);
+  const wanted = {
+    flags: body.flags,
+    ace: body.ace,
+    seq: body.seq.unchecked ? actual.seq : body.seq.start >>> 0,
+    length: body.seq.length,
+    ack: body.ack,
+    win: body.win,
+    urg: body.urg ?? 0,
+    options: body.options,
+  };
+  const mask = body.ace === null ? 0x1ff : 0x3f;
+  const same =
+    (actual.flags & mask) === (wanted.flags & mask) &&
+    actual.ace === wanted.ace &&
+    actual.seq === wanted.seq &&
+    actual.length === wanted.length &&
+    // A script without `ack` wants the field to be 0.
+    (body.ack === null ? tcp.ack === 0 : actual.ack === body.ack >>> 0) &&
+    actual.win === wanted.win &&
+    actual.urg === wanted.urg &&
+    sameOptions(body.options, actual.options, connection);
+  const texts = (): string => `expected ${segmentForm(wanted)}, got ${segmentForm(actual)}`;
+  if (!same) return texts();
+  const ports = portDifference(body, tcp);
+  if (ports !== null) return ports;
+  if (tcp.payload.some((byte) => byte !== 0)) return 'the payload is not what was written: zeros';
+  return timestampDifference(body, tcp, connection, rules);
+}
+
+function portDifference(body: TcpBody, tcp: LiveTcp): string | null {
+  if (body.sport !== null && body.sport !== tcp.sport) {
+    return `expected source port ${body.sport}, got ${tcp.sport}`;
+  }
+  if (body.dport !== null && body.dport !== tcp.dport) {
+    return `expected destination port ${body.dport}, got ${tcp.dport}`;
+  }
+  return null;
+}
+
+/** Order and content; timestamp values apart, which `timestampDifference` looks at. */
+function sameOptions(
+  wanted: readonly TcpOption[] | null,
+  actual: readonly TcpOption[] | null,
+  connection: Connection | null,
+): boolean {
+  if (wanted === null) return true;
+  if (actual === null || wanted.length !== actual.length) return false;
+  return wanted.every((option, i) => {
+    const other = actual[i]!;
+    if (option.kind !== 'TS') return optionForm(option) === optionForm(other);
+    if (other.kind !== 'TS') return false;
+    // The echo is the peer's own number.
+    return option.ecr === other.ecr || connection === null;
+  });
+}
+
+function timestampDifference(
+  body: TcpBody,
+  tcp: LiveTcp,
+  connection: Connection | null,
+  rules: MatchRules,
+): string | null {
+  const wanted = body.options?.find((option) => option.kind === 'TS');
+  const actual = tcp.options.find((option) => option.kind === 'TS');
+  if (wanted?.kind !== 'TS' || actual?.kind !== 'TS' || connection === null) return null;
+  if (wanted.val === null) return null;
+  const called = connection.scriptTimestamp(actual.val!);
+  if (rules.tsTickUs > 0 && called !== null) {
+    const apart = Math.abs((called - wanted.val) | 0) * rules.tsTickUs;
+    if (apart > rules.toleranceUs) return `expected TS val ${wanted.val}, got TS val ${called}`;
+  }
+  connection.learnTimestamp(wanted.val, actual.val!);
+  return null;
+}
+
+/** May `next` continue the segment `first` (both live) in one expectation? The reason if not. */
+export function aggregationDifference(first: LiveTcp, last: LiveTcp, next: LiveTcp): string | null {
+  const end = (last.seq + last.payload.length) >>> 0;
+  if (next.seq !== end) return 'the next segment does not continue the sequence space';
+  const still = ~(0x01 | 0x08 | CWR) & 0x1ff;
+  if ((next.flags & still) !== (first.flags & still)) return 'the next segment has other flags';
+  if (next.ack !== first.ack) return 'the next segment acknowledges something else';
+  if (next.win !== first.win) return 'the next segment has another window';
+  if (next.urg !== first.urg) return 'the next segment has another urgent pointer';
+  if (next.headerBytes !== first.headerBytes) return 'the next segment has other options';
+  if ((next.flags & SYN) !== 0) return 'the next segment is a SYN';
+  return null;
+}

@@ -1,0 +1,186 @@
+/**
+ * The packets of a script: `< S 0:0(0) win 65535 <mss 1460>`, `> [ect0] P. 1:11(10) ack 1`,
+ * `< icmp unreachable frag_needed mtu 1200 [1:1461(1460)]`. What only other systems can carry
+ * (tunnels, UDP while there is none) is an UnsupportedError, so that a script that needs it is
+ * skipped and not failed.
+ */
+import { ICMP_CODES, ICMP_TYPES } from './icmp-names.js';
+import { parseTcpOptions } from './parse-tcp-options.js';
+import {
+  type IcmpBody,
+  type IpInfo,
+  type PacketAction,
+  ScriptError,
+  type Sequence,
+  type TcpBody,
+  UnsupportedError,
+} from './script.js';
+import type { TokenReader } from './token-reader.js';
+
+const FLAG_BITS: Readonly<Record<string, number>> = {
+  F: 0x01,
+  S: 0x02,
+  R: 0x04,
+  P: 0x08,
+  '.': 0x10,
+  U: 0x20,
+  E: 0x40,
+  W: 0x80,
+  A: 0x100,
+};
+const ECN_MARKS: Readonly<Record<string, number | 'ect01'>> = {
+  noecn: 0,
+  ect1: 1,
+  ect0: 2,
+  ce: 3,
+  ect01: 'ect01',
+};
+const ELSEWHERE = new Set(['gre', 'mpls', 'encap', 'ipv6', 'udp']);
+
+/** What follows the time of a packet event; the direction is next. */
+export function parsePacket(reader: TokenReader, connection: string | null): PacketAction {
+  const direction = reader.next().text === '<' ? 'in' : 'out';
+  const ip: IpInfo = { ecn: null, tos: null, ttl: null };
+  let remoteAddress: string | null = null;
+  for (;;) {
+    if (reader.sees('(') || reader.sees('[')) parseIpInfo(reader, ip);
+    else if (reader.sees('ipv4')) remoteAddress = parseAddresses(reader, ip, direction);
+    else break;
+  }
+  const { text, line, kind } = reader.peek();
+  if (kind === 'word' && ELSEWHERE.has(text)) throw new UnsupportedError(line, `${text} packets`);
+  const body = reader.sees('icmp') ? parseIcmp(reader) : parseTcp(reader, remoteAddress, direction);
+  return { kind: 'packet', connection, direction, ip, body };
+}
+
+/** `ipv4 A > B :`; returns the peer's address. */
+function parseAddresses(reader: TokenReader, ip: IpInfo, direction: 'in' | 'out'): string {
+  reader.expect('ipv4');
+  if (reader.sees('(') || reader.sees('[')) parseIpInfo(reader, ip);
+  const source = reader.expectKind('ipv4', 'an address').text;
+  reader.expect('>');
+  const target = reader.expectKind('ipv4', 'an address').text;
+  reader.expect(':');
+  if (reader.sees('ipv4') || reader.sees('ipv6')) {
+    throw new UnsupportedError(reader.line, 'tunnelled packets');
+  }
+  return direction === 'in' ? source : target;
+}
+
+function parseIpInfo(reader: TokenReader, ip: IpInfo): void {
+  const close = reader.next().text === '(' ? ')' : ']';
+  do {
+    const { text, line } = reader.next();
+    if (text in ECN_MARKS) ip.ecn = ECN_MARKS[text]!;
+    else if (text === 'ecn') ip.ecn = ECN_MARKS[reader.next().text] ?? null;
+    else if (text === 'tos' || text === 'class') ip.tos = reader.integer('a TOS byte');
+    else if (text === 'ttl' || text === 'hlim') ip.ttl = reader.integer('a TTL');
+    else if (text === 'flowlabel') throw new UnsupportedError(line, 'IPv6 flow labels');
+    else throw new ScriptError(line, `${text} says nothing about an IP header`);
+  } while (reader.accept(','));
+  reader.expect(close);
+}
+
+/** Flags are written without spaces: letters, `.` for ACK, a digit for the ACE field. */
+function parseFlags(reader: TokenReader): { flags: number; ace: number | null } {
+  const { line } = reader.peek();
+  let text = reader.next().text;
+  while (!reader.peek().spaced) text += reader.next().text;
+  if (text === '-') return { flags: 0, ace: null };
+  let flags = 0;
+  let ace: number | null = null;
+  for (const character of text) {
+    if (/[0-7]/.test(character) && ace === null) ace = Number(character);
+    else if (character in FLAG_BITS) flags |= FLAG_BITS[character]!;
+    else throw new ScriptError(line, `${text} are no flags of a segment`);
+  }
+  return { flags, ace };
+}
+
+function parseTcp(
+  reader: TokenReader,
+  remoteAddress: string | null,
+  direction: 'in' | 'out',
+): TcpBody {
+  let sport: number | null = null;
+  let dport: number | null = null;
+  if (reader.is('integer') && reader.sees('>', 1)) {
+    sport = reader.integer('a port');
+    reader.expect('>');
+    dport = reader.integer('a port');
+  }
+  const { flags, ace } = parseFlags(reader);
+  const seq = parseSequence(reader);
+  const field = (name: string): number | null =>
+    reader.accept(name) ? reader.integer(`a number after ${name}`) : null;
+  const ack = field('ack');
+  if (reader.accept('!') && ack === null) reader.fail('a number before !');
+  const win = field('win');
+  const urg = field('urg');
+  if (direction === 'in' && win === null) {
+    throw new ScriptError(reader.peek().line, 'an inbound segment needs a window: `win N`');
+  }
+  const options = reader.sees('<') ? parseTcpOptions(reader, direction) : [];
+  if (reader.sees('/')) throw new UnsupportedError(reader.line, 'TCP in UDP');
+  const body = { sport, dport, flags, ace, seq, ack, win, urg, options, remoteAddress };
+  return { protocol: 'tcp', ...body };
+}
+
+/** `START:END(LEN)`, with `!` absolute; `...(LEN)` = any sequence number. */
+function parseSequence(reader: TokenReader): Sequence {
+  const { line } = reader.peek();
+  if (reader.is('ellipsis')) {
+    reader.next();
+    return { start: 0, length: parseLength(reader), absolute: false, unchecked: true };
+  }
+  const start = reader.integer('a sequence number');
+  reader.expect(':');
+  const end = reader.integer('a sequence number');
+  const length = parseLength(reader);
+  if ((start + length) >>> 0 !== end >>> 0) {
+    const should = (start + length) >>> 0;
+    throw new ScriptError(line, `${start}:${end}(${length}): the end should be ${should}`);
+  }
+  return { start, length, absolute: reader.accept('!'), unchecked: false };
+}
+
+function parseLength(reader: TokenReader): number {
+  reader.expect('(');
+  const length = reader.integer('a length');
+  reader.expect(')');
+  return length;
+}
+
+function parseIcmp(reader: TokenReader): IcmpBody {
+  const { line } = reader.expect('icmp');
+  const type = named(reader.next().text, ICMP_TYPES, 'type_', line, 'an ICMP type');
+  let code = 0;
+  let mtu: number | null = null;
+  let id: number | null = null;
+  if (reader.is('word') && !reader.sees('mtu') && !reader.sees('id')) {
+    code = named(reader.next().text, ICMP_CODES, 'code_', line, 'an ICMP code');
+  }
+  if (reader.accept('mtu')) mtu = reader.integer('an MTU');
+  if (reader.accept('id')) id = reader.integer('an identifier');
+  let echoed: Sequence | null = null;
+  if (reader.accept('[')) {
+    if (reader.sees('udp') || reader.sees('raw')) {
+      throw new UnsupportedError(reader.line, `ICMP about ${reader.peek().text}`);
+    }
+    echoed = parseSequence(reader);
+    reader.expect(']');
+  }
+  return { protocol: 'icmp', type, code, mtu, id, echoed };
+}
+
+function named(
+  text: string,
+  names: Readonly<Record<string, number>>,
+  prefix: string,
+  line: number,
+  what: string,
+): number {
+  const number = names[text] ?? (text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN);
+  if (Number.isInteger(number) && number >= 0 && number <= 255) return number;
+  throw new ScriptError(line, `${text} is not ${what}`);
+}

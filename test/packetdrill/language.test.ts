@@ -1,0 +1,216 @@
+/**
+ * src/packetdrill/{lexer,parser}.ts: the language of packet scripts, its traps above all, and what
+ * is said about a script that is wrong.
+ */
+import { expect } from 'chai';
+import { lex } from '../../src/packetdrill/lexer.js';
+import { parseScript } from '../../src/packetdrill/parser.js';
+import {
+  type Action,
+  type PacketAction,
+  ScriptError,
+  type TcpBody,
+  UnsupportedError,
+} from '../../src/packetdrill/script.js';
+
+const kinds = (source: string): string[] =>
+  lex(source).map((token) => (token.kind === 'end' ? 'end' : `${token.kind} ${token.text}`));
+
+function action(text: string): Action {
+  return parseScript('t', text).events[0]!.action;
+}
+
+function segment(text: string): TcpBody {
+  return (action(text) as PacketAction).body as TcpBody;
+}
+
+describe('packetdrill lexer', () => {
+  it('takes the longest match', () => {
+    expect(kinds('0...0.300')).to.deep.equal(['integer 0', 'ellipsis ...', 'float 0.300', 'end']);
+    expect(kinds('+.1')).to.deep.equal(['mark +', 'float .1', 'end']);
+    expect(kinds('P. P.5 P5.')).to.deep.equal([
+      ...['word P', 'mark .', 'word P', 'float .5', 'word P5', 'mark .', 'end'],
+    ]);
+    expect(kinds('1:1001(1000)')).to.deep.equal([
+      ...['integer 1', 'mark :', 'integer 1001', 'mark (', 'integer 1000', 'mark )', 'end'],
+    ]);
+    expect(kinds('00abaaab 3021b9d8 0x1F 192.0.2.1')).to.deep.equal([
+      ...['word 00abaaab', 'word 3021b9d8', 'hex 0x1F', 'ipv4 192.0.2.1', 'end'],
+    ]);
+    expect(kinds('2001:db8::1')).to.deep.equal(['ipv6 2001:db8::1', 'end']);
+  });
+
+  it('knows strings, shell text, code, options and comments', () => {
+    expect(kinds('"a\\x41\\n" "b"')).to.deep.equal(['string aA\n', 'string b', 'end']);
+    expect(kinds('`echo \\`x\\``')).to.deep.equal(['shell echo `x`', 'end']);
+    expect(kinds('%{ a }% // b\n/* c\n */ d')).to.deep.equal(['code  a ', 'word d', 'end']);
+    expect(kinds('--mtu=1500 --name')).to.deep.equal(['option --mtu=1500', 'option --name', 'end']);
+    expect(lex('a\n\nb')[1]!.line).to.equal(3);
+  });
+
+  it('puts definitions in the place of words', () => {
+    const defines = new Map([
+      ['SIZE', '1460'],
+      ['TEXT', '"x"'],
+      ['CMD', '`ls`'],
+      ['WORD', 'SOCK_STREAM'],
+      ['HEX', '0x10'],
+    ]);
+    const tokens = lex('SIZE TEXT CMD WORD HEX', defines);
+    expect(tokens.map((token) => token.kind)).to.deep.equal([
+      ...['integer', 'string', 'shell', 'word', 'hex', 'end'],
+    ]);
+  });
+
+  it('leaves out what a condition does not want', () => {
+    const source = '#ifdef A\na\n#else\nb\n#endif\n#ifndef A\nc\n#endif';
+    expect(kinds(source)).to.deep.equal(['word b', 'word c', 'end']);
+    expect(lex(source, new Map([['A', '1']]))[0]!.text).to.equal('a');
+    expect(() => lex('#ifdef A')).to.throw(ScriptError, '#endif');
+    expect(() => lex('#endif')).to.throw(ScriptError, 'without #ifdef');
+  });
+
+  it('says what has no end', () => {
+    expect(() => lex('`x')).to.throw(ScriptError, 'without its end');
+    expect(() => lex('"x')).to.throw(ScriptError, 'without its end');
+  });
+});
+
+describe('packetdrill parser', () => {
+  it('reads all forms of time', () => {
+    const times = parseScript(
+      't',
+      `0 close(3) = 0
+      +.25 close(3) = 0
+      +1~+2 > . 1:1(0) ack 1
+      1~2 > . 1:1(0) ack 1
+      * > . 1:1(0) ack 1`,
+    ).events.map((event) => event.time);
+    expect(times).to.deep.equal([
+      { kind: 'absolute', us: 0 },
+      { kind: 'relative', us: 250_000 },
+      { kind: 'relative-range', us: 1_000_000, endUs: 2_000_000 },
+      { kind: 'absolute-range', us: 1_000_000, endUs: 2_000_000 },
+      { kind: 'any' },
+    ]);
+  });
+
+  it('reads a blocking call', () => {
+    const call = action('+0...0.300 read(4, ..., 1000) = 1000');
+    expect(call).to.include({ kind: 'call', name: 'read', returnsUs: 300_000 });
+  });
+
+  it('reads the options before and the shell text around', () => {
+    const script = parseScript('t', '--mtu=1400\n--name="a b"\n`x`\n0 `y`\n`z`');
+    expect(script.options.map(({ name, value }) => [name, value])).to.deep.equal([
+      ['mtu', '1400'],
+      ['name', 'a b'],
+    ]);
+    expect([script.init?.text, script.cleanup?.text]).to.deep.equal(['x', 'z']);
+    expect(script.events).to.have.length(1);
+  });
+
+  it('reads segments', () => {
+    expect(segment('0 < S 0:0(0) win 32792 <mss 1000,sackOK,nop,nop,nop,wscale 7>')).to.deep.equal({
+      ...{ protocol: 'tcp', remoteAddress: null, sport: null, dport: null, flags: 2, ace: null },
+      seq: { start: 0, length: 0, absolute: false, unchecked: false },
+      ...{ ack: null, win: 32792, urg: null },
+      options: [
+        { kind: 'mss', value: 1000 },
+        { kind: 'sackOK' },
+        { kind: 'nop' },
+        { kind: 'nop' },
+        { kind: 'nop' },
+        { kind: 'wscale', value: 7 },
+      ],
+    });
+    const full = segment('0 > 80 > 99 PU.7 1:11(10) ack 2 win 3 urg 4 <...>');
+    expect(full).to.include({ sport: 80, dport: 99, flags: 0x38, ace: 7, urg: 4, options: null });
+    expect(segment('0 > .5 1:1(0) ack 1')).to.include({ flags: 0x10, ace: 5 });
+    expect(segment('0 > - 1:1(0)')).to.include({ flags: 0 });
+    expect(segment('0 > FEW. 1:1(0) ack 1')).to.include({ flags: 0xd1 });
+    expect(segment('0 > R. ...(0) ack 1').seq).to.include({ unchecked: true });
+    expect(segment('0 > R 5:5(0)!').seq).to.include({ absolute: true, start: 5 });
+  });
+
+  it('reads every option', () => {
+    const text = '0 < . 1:1(0) ack 1 win 1 <nop,nop,sack 1:2 3:4,nop,nop,TS val 7 ecr 8>';
+    expect(segment(text).options).to.deep.equal([
+      { kind: 'nop' },
+      { kind: 'nop' },
+      {
+        kind: 'sack',
+        blocks: [
+          [1, 2],
+          [3, 4],
+        ],
+      },
+      { kind: 'nop' },
+      { kind: 'nop' },
+      { kind: 'TS', val: 7, ecr: 8, ecrAbsolute: false },
+    ]);
+    const cookies = segment('0 > S 0:0(0) <FO 00abaaab,nop,nop,FOEXP,eol,eol,eol,eol>').options!;
+    expect(cookies[0]).to.deep.equal({ kind: 'FO', cookie: '00abaaab' });
+    expect(cookies[3]).to.deep.equal({ kind: 'FOEXP', cookie: '' });
+  });
+
+  it('reads IP marks, addresses, names of connections and silence', () => {
+    const packet = action('0 @b > ipv4 10.0.0.1 > 10.0.0.2: [ect0,ttl 9] . 1:1(0) ack 1');
+    expect(packet).to.deep.include({ connection: 'b', ip: { ecn: 2, tos: null, ttl: 9 } });
+    expect((packet as PacketAction).body).to.include({ remoteAddress: '10.0.0.2' });
+    expect(action('+1 @a > none')).to.deep.equal({ kind: 'nothing', connection: 'a' });
+  });
+
+  it('reads ICMP', () => {
+    const packet = action('0 < icmp unreachable frag_needed mtu 1200 [1:1461(1460)]');
+    expect((packet as PacketAction).body).to.deep.equal({
+      ...{ protocol: 'icmp', type: 3, code: 4, mtu: 1200, id: null },
+      echoed: { start: 1, length: 1460, absolute: false, unchecked: false },
+    });
+    expect(() => action('0 < icmp nonsense')).to.throw(ScriptError, 'nonsense is not an ICMP type');
+  });
+
+  it('reads calls, structures and notes', () => {
+    const call = action(
+      '0 sendmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 10}], msg_flags=0}, MSG_MORE|0x40)' +
+        ' = -1 EPIPE (no (more) readers)',
+    );
+    expect(call).to.include({ name: 'sendmsg', errno: 'EPIPE' });
+    const flags = action('0 fcntl(3, F_GETFL) = 0x2 (flags O_RDWR)');
+    expect(flags).to.deep.include({ noteFlags: { kind: 'symbol', name: 'O_RDWR' } });
+    expect(action('0 f("a" "b") = 0')).to.deep.include({
+      arguments: [{ kind: 'string', value: 'ab' }],
+    });
+  });
+
+  const wrong: readonly [string, string, string][] = [
+    ['no event', '`x`', 'expected an event'],
+    ['a time without an action', '0', 'expected a packet'],
+    ['a length that does not fit', '0 > . 1:3(1)', 'the end should be 2'],
+    ['options that are no words long', '0 > . 1:1(0) <nop>', 'the options have 1 bytes'],
+    ['an inbound segment without window', '0 < . 1:1(0)', 'needs a window'],
+    ['an errno without its note', '0 close(3) = -1 EBADF', 'a note in parentheses'],
+    ['a range for what is no packet', '+0~+1 close(3) = 0', 'only an outbound packet'],
+    ['an end before the beginning', '2~1 > . 1:1(0)', 'ends before it begins'],
+    ['flags that are none', '0 > X 1:1(0)', 'no flags of a segment'],
+    ['an unknown option', '0 > . 1:1(0) <zzz>', 'no TCP option'],
+    ['text after the end', '0 close(3) = 0 )', 'expected a time'],
+    ['a return time of a packet', '0...1 > . 1:1(0)', 'only a system call'],
+  ];
+  for (const [what, source, message] of wrong) {
+    it(`refuses ${what}`, () => {
+      expect(() => parseScript('t', source)).to.throw(ScriptError, message);
+    });
+  }
+
+  for (const source of [
+    '0 > ipv6 ::1 > ::2: . 1:1(0)',
+    '0 < udp (10)',
+    '0 > . 1:1(0) <md5 00>',
+    '0 > gre: . 1:1(0)',
+  ]) {
+    it(`leaves to other systems: ${source}`, () => {
+      expect(() => parseScript('t', source)).to.throw(UnsupportedError);
+    });
+  }
+});

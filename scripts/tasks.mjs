@@ -47,6 +47,16 @@ async function bench(argv) {
   return await runBench(ROOT, argv);
 }
 
+async function rfc() {
+  const { writeCoverage } = await import('./rfc-coverage.mjs');
+  return await writeCoverage(ROOT);
+}
+
+async function sim(argv) {
+  const { runSimTask } = await import('./sim.mjs');
+  return await runSimTask(ROOT, argv);
+}
+
 /** name → what it does and whether it needs compiled code. */
 const TASKS = {
   serve: { compiled: true, run: (argv) => program(['serve', ...argv]) },
@@ -56,6 +66,8 @@ const TASKS = {
   check: { compiled: true, run: check },
   cover: { compiled: true, run: cover },
   bench: { compiled: true, run: bench },
+  sim: { compiled: true, run: sim },
+  rfc: { compiled: true, run: rfc },
 };
 
 /** Set for children of a task: this clone was set up a moment ago, whatever is edited meanwhile. */

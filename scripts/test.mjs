@@ -24,6 +24,7 @@ export const FACILITIES = [
   { name: 'ip', probe: ['ip', '-V'], remedy: 'apt-get install iproute2' },
   { name: 'curl', probe: ['curl', '--version'], remedy: 'apt-get install curl' },
   { name: 'ping', probe: ['ping', '-V'], remedy: 'apt-get install iputils-ping' },
+  { name: 'iperf3', probe: ['iperf3', '--version'], remedy: 'apt-get install iperf3' },
   { name: 'wrk', probe: ['which', 'wrk'], remedy: 'apt-get install wrk' },
   { name: 'nft', probe: ['nft', '--version'], remedy: 'apt-get install nftables' },
   { name: 'tshark', probe: ['tshark', '--version'], remedy: 'apt-get install tshark' },

@@ -1,0 +1,323 @@
+/**
+ * Random and mutated packets into every TCP state: a stack with conversations in all of them gets
+ * packets that are almost right, answers are parsed, time passes, applications read, write and
+ * close. Nothing may throw, stall, leak or run dry. In epochs: at the end of each all is closed,
+ * and nothing may be left.
+ */
+import { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, IFINDEX_LINK, type Skb } from '../../net/skb.js';
+import { inetLookupEstablished } from '../../reuseport/lookup.js';
+import { SK_REQUEST, SK_TIMEWAIT } from '../../reuseport/sock-common.js';
+import type { TimewaitSock } from '../../tcp/minisocks.js';
+import { STATE_NAMES } from '../../tcp/state.js';
+import { Dice, FOR_PACKETS } from '../dice.js';
+import { must } from '../failure.js';
+import { type CountedLink, SimHost } from '../host.js';
+import { Invariants } from '../invariants.js';
+import { drawOption, drawSysctls } from '../knobs.js';
+import { checkCounters, checkNothingLeft } from '../leaks.js';
+import { addressOf } from '../router.js';
+import { Conversation, GOALS, Player } from './conversation.js';
+import { ACK, FIN, PacketBuilder, PSH, RST, SYN } from './packet-builder.js';
+
+/** Packets of an epoch, and how many of them come before the stack answers at most. */
+const EPOCH_PACKETS = 3000;
+const BATCH_MOST = 8;
+/** Conversations at a time. */
+const TALKS = 24;
+const FDS = 256;
+const ARENA_BYTES = 24 << 20;
+const LISTEN_PORT = 80;
+const FIRST_PORT = 10_000;
+/** After an epoch: long enough for every timer. */
+const REST_US = 4_000_000_000;
+const STEP_MOST = 100_000;
+/** A poll with nothing new may mark something again, but not for ever. */
+const POLLS_MOST = 1000;
+const PROTOCOL_TCP = 6;
+
+/** What packets have been through. */
+export interface PacketFuzzResult {
+  packets: number;
+  answers: number;
+  epochs: number;
+  /** Invariants looked at. */
+  checks: number;
+  /** Batches by the state that one of their targets was in. */
+  states: Record<string, number>;
+}
+
+function nothingYet(): PacketFuzzResult {
+  return { packets: 0, answers: 0, epochs: 0, checks: 0, states: {} };
+}
+
+/** The stack's link: learns from every segment what its peer should say next. */
+class EchoLink implements CountedLink {
+  readonly mtu: number;
+  readonly offload: { readonly checksum: boolean; readonly gsoMaxBytes: number };
+  sent = 0;
+  received = 0;
+  readonly talks = new Map<number, Conversation>();
+
+  constructor(mtu: number, gsoMaxBytes: number) {
+    this.mtu = mtu;
+    this.offload = { checksum: gsoMaxBytes > 0, gsoMaxBytes };
+  }
+
+  transmit(skb: Skb): boolean {
+    this.sent++;
+    const { view, start, end } = skb;
+    if (end - start < 40 || view.getUint8(start + 9) !== PROTOCOL_TCP) return true;
+    const talk = this.talks.get(view.getUint16(start + 22));
+    if (talk === undefined) return true;
+    const flags = view.getUint8(start + 33);
+    const payload = skb.length - 20 - (view.getUint8(start + 32) >> 4) * 4;
+    const sequenced = (flags & SYN ? 1 : 0) + (flags & FIN ? 1 : 0);
+    const seqEnd = (view.getInt32(start + 24) + payload + sequenced) | 0;
+    if ((flags & RST) === 0) talk.heard(seqEnd, view.getInt32(start + 28), (flags & ACK) !== 0);
+    if (end - start >= 52 && view.getUint8(start + 42) === 8) {
+      talk.tsecr = view.getInt32(start + 44);
+    }
+    return true;
+  }
+}
+
+class PacketFuzz {
+  readonly result: PacketFuzzResult = nothingYet();
+  private readonly dice: Dice;
+  private readonly builder: PacketBuilder;
+  private readonly link: EchoLink;
+  private readonly host: SimHost;
+  private readonly invariants: Invariants;
+  private readonly player: Player;
+  private readonly listener: number;
+  private nowUs = 1_000_000;
+  private nextPort: number = FIRST_PORT;
+  private connects = 0;
+  private readonly scratch: Uint8Array = new Uint8Array(65_536);
+
+  constructor(seed: number, arena: Uint8Array) {
+    const dice = new Dice(FOR_PACKETS, seed);
+    this.dice = dice;
+    this.builder = new PacketBuilder(dice);
+    this.link = new EchoLink(dice.pick([576, 1500, 9000]), dice.pick([0, 65_535]));
+    this.host = new SimHost({
+      seed,
+      index: 0,
+      address: addressOf(0),
+      life: 0,
+      profile: dice.chance(0.5) ? '6.18' : '5.0',
+      sysctl: drawSysctls(dice, dice.chance(0.7)),
+      link: this.link,
+      fds: FDS,
+      arena,
+      slownessUs: 0,
+      log: null,
+    });
+    this.host.poll(this.nowUs);
+    this.invariants = new Invariants(this.host);
+    const { stack } = this.host;
+    this.listener = stack.socket(0);
+    stack.bind(this.listener, 0, LISTEN_PORT);
+    stack.listen(this.listener, dice.pick([0, 8, 128]));
+    this.player = new Player(this.host, this.builder, this.listener, (packet) => {
+      this.deliver(packet);
+      this.poll();
+    });
+  }
+
+  get mem(): SimHost['mem'] {
+    return this.host.mem;
+  }
+
+  private deliver(packet: Uint8Array, ipSummed: number = CHECKSUM_NONE, gsoSize = 0): void {
+    this.host.stack.net.nowUs = this.nowUs;
+    this.host.input(packet, ipSummed, gsoSize);
+    this.result.packets++;
+  }
+
+  /** Output until there is none; a stack that goes on for ever stalls. */
+  private poll(): void {
+    const { host } = this;
+    for (let n = 0; ; n++) {
+      host.poll(this.nowUs);
+      if (host.turnUs > this.nowUs) break;
+      must(n < POLLS_MOST, 'stall', () => `${n} polls at ${this.nowUs} µs`);
+    }
+    host.ready.length = 0;
+  }
+
+  private advance(us: number): void {
+    const endUs = this.nowUs + us;
+    for (let n = 0; ; n++) {
+      const next = this.host.stack.nextDeadlineUs();
+      if (next > endUs) break;
+      this.nowUs = Math.max(this.nowUs, next);
+      this.poll();
+      must(n < STEP_MOST, 'stall', () => `${n} timers until ${endUs} µs`);
+    }
+    this.nowUs = endUs;
+    this.poll();
+  }
+
+  /** One epoch of `packets` packets. */
+  epoch(packets: number): void {
+    const talks: Conversation[] = [];
+    const until = this.result.packets + packets;
+    while (this.result.packets < until) {
+      while (talks.length < TALKS) talks.push(this.open());
+      this.noteState(talks);
+      for (let n = this.dice.int(1, BATCH_MOST); n > 0; n--) this.attack(this.dice.pick(talks));
+      this.poll();
+      this.invariants.check();
+      this.act(talks);
+    }
+    this.close(talks);
+    this.result.epochs++;
+    this.result.answers = this.link.sent;
+    this.result.checks = this.invariants.checks;
+  }
+
+  /** Which state does one of them stand in? What is over makes room, as a rule, for another. */
+  private noteState(talks: Conversation[]): void {
+    const talk = this.dice.pick(talks);
+    const { address, stack } = this.host;
+    const { hashinfo } = stack.tcp;
+    const { peer, sport, dport } = talk;
+    const sk = inetLookupEstablished(hashinfo, peer, sport, address, dport, IFINDEX_LINK);
+    let name = dport === LISTEN_PORT ? 'LISTEN' : 'UNCONN';
+    if (sk !== null && sk.kind === SK_REQUEST) name = 'NEW-SYN-RECV';
+    else if (sk !== null && sk.kind === SK_TIMEWAIT) {
+      name = `${STATE_NAMES[(sk as TimewaitSock).substate]} minisock`;
+    } else if (sk !== null) name = STATE_NAMES[sk.state]!;
+    const { states } = this.result;
+    states[name] = (states[name] ?? 0) + 1;
+    if (sk === null && talks.length > 1 && this.dice.chance(0.7)) this.retire(talks, talk);
+  }
+
+  private retire(talks: Conversation[], talk: Conversation): void {
+    this.player.close(talk);
+    this.link.talks.delete(talk.sport);
+    talks.splice(talks.indexOf(talk), 1);
+  }
+
+  private open(): Conversation {
+    const { dice, link } = this;
+    const port = this.nextPort++;
+    if (this.nextPort > 60_000) this.nextPort = FIRST_PORT;
+    const goal = dice.pick(GOALS);
+    const active = goal === 'syn-sent' || goal === 'syn-recv';
+    const dport = active ? 20_000 + (port % 10_000) : LISTEN_PORT;
+    const talk = new Conversation(addressOf(dice.int(1, 3)), port, dport, dice.u32() | 0);
+    link.talks.set(port, talk);
+    if (active) this.connects++;
+    this.player.play(talk, goal);
+    return talk;
+  }
+
+  /** One packet that is almost what the peer of `talk` would send. */
+  private attack(talk: Conversation): void {
+    const { builder, dice, host } = this;
+    const kinds = [ACK, ACK, ACK | PSH, ACK | FIN, SYN, SYN | ACK, RST, RST | ACK];
+    const flags = dice.pick(kinds);
+    const payload = flags & PSH || dice.chance(0.2) ? dice.spread(1, 3000) : 0;
+    const fields = talk.fields(host.address, flags, payload);
+    if (dice.chance(0.05)) {
+      this.deliver(builder.icmp(fields));
+      return;
+    }
+    if (dice.chance(0.7)) builder.mutate(fields);
+    talk.tsval += dice.pick([0, 1, 1, 10, dice.chance(0.01) ? -100_000 : 1]);
+    const tsecr = dice.chance(0.9) ? talk.tsecr : dice.u32() | 0;
+    const options = builder.options((flags & SYN) !== 0, talk.tsval, tsecr, talk.ack);
+    fields.payload = Math.min(fields.payload, 65_535 - 40 - options.length);
+    const packet = builder.segment(fields, options);
+    if (this.link.offload.checksum && dice.chance(0.1)) {
+      // As a link with offload merges them; what it vouches for may still be nonsense.
+      const damaged = dice.chance(0.2) ? builder.damage(packet) : packet;
+      this.deliver(damaged, CHECKSUM_UNNECESSARY, dice.pick([0, 1, 536, 1460, 65_535]));
+      return;
+    }
+    this.deliver(dice.chance(0.2) ? builder.damage(packet) : packet);
+  }
+
+  /** Now and then the applications do something, time passes, conversations end. */
+  private act(talks: Conversation[]): void {
+    const { dice, host } = this;
+    const talk = dice.pick(talks);
+    const kind = dice.uniform();
+    if (kind < 0.3) this.advance(dice.spread(1, 300_000));
+    else if (kind < 0.32) this.advance(dice.spread(1, 100_000_000));
+    else if (talk.fd >= 0 && kind < 0.45) host.write(talk.fd, this.scratch.subarray(0, 20_000));
+    else if (talk.fd >= 0 && kind < 0.6) host.read(talk.fd, this.scratch, dice.spread(1, 65_536));
+    else if (talk.fd >= 0 && kind < 0.63) host.stack.shutdown(talk.fd, dice.int(0, 2));
+    else if (talk.fd >= 0 && kind < 0.66) this.setOption(talk.fd);
+    else if (kind < 0.7) this.retire(talks, talk);
+    this.acceptStrays();
+    this.poll();
+  }
+
+  private setOption(fd: number): void {
+    const { level, name, value, value2 } = drawOption(this.dice);
+    this.host.stack.setsockopt(fd, level, name, value, value2);
+  }
+
+  /** Connections that came about by accident belong to nobody. */
+  private acceptStrays(): void {
+    for (let fd = this.host.accept(this.listener); fd >= 0; fd = this.host.accept(this.listener)) {
+      this.host.stack.close(fd);
+    }
+  }
+
+  private close(talks: readonly Conversation[]): void {
+    this.acceptStrays();
+    for (const talk of talks) this.player.close(talk);
+    this.link.talks.clear();
+    this.advance(REST_US);
+    this.acceptStrays();
+    this.advance(REST_US);
+  }
+
+  /** The end: not even the listener is left. */
+  end(): void {
+    this.host.stack.close(this.listener);
+    this.advance(REST_US);
+    checkNothingLeft(this.host);
+    checkCounters(this.host, this.connects);
+  }
+}
+
+/**
+ * Sends at least `packets` packets, `report`ing after every stack. Throws SimFailure, or whatever
+ * the stack throws, with the seed of the stack in its message.
+ */
+export function fuzzPackets(
+  seed: number,
+  packets: number,
+  report: (result: PacketFuzzResult) => void = () => {},
+): PacketFuzzResult {
+  const total = nothingYet();
+  const arena = new Uint8Array(ARENA_BYTES);
+  for (let round = 0; total.packets < packets; round++) {
+    const fuzz = new PacketFuzz(seed + round, arena);
+    try {
+      for (let i = 0; i < 4 && total.packets + fuzz.result.packets < packets; i++) {
+        fuzz.epoch(Math.min(EPOCH_PACKETS, packets - total.packets - fuzz.result.packets));
+      }
+      fuzz.end();
+    } catch (error) {
+      (error as Error).message =
+        `--fuzz packets --seed ${seed + round}: ${(error as Error).message}`;
+      throw error;
+    }
+    arena.fill(0, 0, fuzz.mem.highBytes);
+    total.packets += fuzz.result.packets;
+    total.answers += fuzz.result.answers;
+    total.epochs += fuzz.result.epochs;
+    total.checks += fuzz.result.checks;
+    for (const [name, batches] of Object.entries(fuzz.result.states)) {
+      total.states[name] = (total.states[name] ?? 0) + batches;
+    }
+    report(total);
+  }
+  return total;
+}

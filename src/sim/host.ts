@@ -1,0 +1,192 @@
+/**
+ * One host: a whole stack with its memory and its link, and the file operations of its one
+ * application thread, on virtual time. Packets wait in an inbox until the host's turn, as they do
+ * in a device queue; a turn is what the pump of a stack thread does. What the application wants is
+ * application.ts's.
+ */
+
+import type { Device } from '../net/env.js';
+import { RING_NOTICE } from '../net/ring.js';
+import { CHECKSUM_UNNECESSARY, type Skb } from '../net/skb.js';
+import {
+  BLOCK_LADDR,
+  BLOCK_LPORT,
+  BLOCK_RADDR,
+  BLOCK_RCV,
+  BLOCK_RPORT,
+  BLOCK_SND,
+} from '../net/sockmem.js';
+import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
+import {
+  fileAccept,
+  filePublishedDue,
+  fileRead,
+  fileTakenDue,
+  fileWrite,
+  NEED_RING,
+} from '../socket/uapi/file-ops.js';
+import { Stack } from '../stack/stack.js';
+import { SimMemory } from './arena.js';
+import { Dice, FOR_STACK } from './dice.js';
+import type { Half, Ledger } from './ledger.js';
+import type { Flight } from './router.js';
+import { type Log, stackTrace } from './trace.js';
+
+/** Packets taken in one turn. */
+const BURST = 64;
+/** Thread id + 1 of the application. */
+const APPLICATION = 1;
+
+/** The link of a host, which counts. */
+export interface CountedLink extends Device {
+  /** Packets that were taken from the host, and that it was given. */
+  sent: number;
+  received: number;
+}
+
+export interface HostOptions {
+  readonly seed: number;
+  readonly index: number;
+  readonly address: number;
+  /** How often the host has been started before. */
+  readonly life: number;
+  readonly profile: Profile;
+  readonly sysctl: Readonly<Record<string, string>>;
+  readonly link: CountedLink;
+  readonly fds: number;
+  readonly arena: Uint8Array;
+  /** How long packets wait for the host at most, µs. */
+  readonly slownessUs: number;
+  readonly log: Log | null;
+}
+
+export class SimHost {
+  readonly index: number;
+  readonly address: number;
+  readonly life: number;
+  readonly stack: Stack;
+  readonly mem: SimMemory;
+  readonly link: CountedLink;
+  readonly slownessUs: number;
+  /** When it wants its next turn, µs; Infinity = only when a packet comes. */
+  turnUs: number = Infinity;
+  /** Stopped answering for ever, or was started anew as another object. */
+  dead = false;
+  /** Descriptors that have become ready, as told by the stack, and not been looked at. */
+  readonly ready: number[] = [];
+  private readonly inbox: Flight[] = [];
+  /** Every packet comes in through this one buffer, as in the pump. */
+  private readonly skb: Skb;
+
+  constructor(options: HostOptions) {
+    this.index = options.index;
+    this.address = options.address;
+    this.life = options.life;
+    this.link = options.link;
+    this.slownessUs = options.slownessUs;
+    this.mem = new SimMemory(options.arena, options.fds);
+    const sysctl = new Sysctl(options.profile);
+    for (const [name, value] of Object.entries(options.sysctl)) {
+      const error = setSysctl(sysctl, name, value);
+      if (error !== null) throw new RangeError(error);
+    }
+    const { seed, index, life, log } = options;
+    this.stack = new Stack(
+      {
+        device: options.link,
+        random: new Dice(FOR_STACK, seed, index, life),
+        trace: log === null ? null : stackTrace(log, index, () => this.stack.net.nowUs),
+        events: { ready: (fd) => this.ready.push(fd) },
+      },
+      sysctl,
+      this.mem,
+      { addresses: [options.address] },
+    );
+    const skb = this.stack.net.inputSkbs.alloc();
+    if (skb === null) throw new RangeError('the arena is too small for one packet');
+    this.skb = skb;
+  }
+
+  /** A packet has arrived. */
+  receive(flight: Flight, nowUs: number): void {
+    this.inbox.push(flight);
+    this.turnUs = Math.min(this.turnUs, nowUs + this.slownessUs);
+  }
+
+  /** Packets in, at `nowUs`. */
+  takePackets(nowUs: number): void {
+    this.stack.net.nowUs = nowUs;
+    for (const { bytes, ipSummed, gsoSize } of this.inbox.splice(0, BURST)) {
+      this.input(bytes, ipSummed, ipSummed === CHECKSUM_UNNECESSARY ? gsoSize : 0);
+    }
+  }
+
+  /** One packet in, now. */
+  input(bytes: Uint8Array, ipSummed: number, gsoSize: number): void {
+    const { skb } = this;
+    skb.reset();
+    skb.bytes.set(bytes, skb.start);
+    skb.end = skb.start + bytes.length;
+    skb.ipSummed = ipSummed;
+    skb.gsoSize = gsoSize;
+    this.link.received++;
+    this.stack.input(skb);
+  }
+
+  /** Timers and output; says when the next turn must be. */
+  poll(nowUs: number): void {
+    this.stack.poll(nowUs);
+    const due = this.inbox.length > 0 ? nowUs : this.stack.nextDeadlineUs();
+    this.turnUs = Math.max(due, nowUs);
+  }
+
+  get packetsWaiting(): number {
+    return this.inbox.length;
+  }
+
+  accept(fd: number): number {
+    return fileAccept(this.mem, fd, APPLICATION);
+  }
+
+  write(fd: number, bytes: Uint8Array): number {
+    let taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length);
+    if (taken === NEED_RING) {
+      const attached = this.stack.attachSendRing(fd);
+      if (attached !== 0) return attached;
+      taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length);
+    }
+    if (taken > 0 && filePublishedDue(this.mem, fd)) {
+      this.mem.ctl[this.mem.blockAt(fd) + BLOCK_SND + RING_NOTICE] = 0;
+      this.stack.published(fd);
+    }
+    return taken;
+  }
+
+  read(fd: number, target: Uint8Array, most: number): number {
+    const count = fileRead(this.mem, fd, APPLICATION, target, 0, most, false);
+    if (count > 0 && fileTakenDue(this.mem, fd)) {
+      this.mem.ctl[this.mem.blockAt(fd) + BLOCK_RCV + RING_NOTICE] = 0;
+      this.stack.consumed(fd);
+    }
+    return count;
+  }
+
+  /** What the connection behind `fd` sends, and what it gets. */
+  halves(
+    fd: number,
+    ledger: Ledger,
+    irs: number = this.stack.sock(fd)!.irs,
+  ): { own: Half; peer: Half } {
+    const { ctl } = this.mem;
+    const at = this.mem.blockAt(fd);
+    const tcb = this.stack.sock(fd)!;
+    const address = ctl[at + BLOCK_LADDR]!;
+    const port = ctl[at + BLOCK_LPORT]!;
+    const peer = ctl[at + BLOCK_RADDR]!;
+    const peerPort = ctl[at + BLOCK_RPORT]!;
+    return {
+      own: ledger.half(address, port, peer, peerPort, tcb.iss),
+      peer: ledger.half(peer, peerPort, address, port, irs),
+    };
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * What the simulator turns: sysctls by seed, and socket options with values good and bad. Only what
+ * exists is here; what a value means is the stack's affair.
+ */
+import {
+  IP_BIND_ADDRESS_NO_PORT,
+  IP_LOCAL_PORT_RANGE,
+  IP_TOS,
+  IP_TTL,
+  IPPROTO_IP,
+  IPPROTO_TCP,
+  SO_DETACH_REUSEPORT_BPF,
+  SO_INCOMING_CPU,
+  SO_KEEPALIVE,
+  SO_LINGER,
+  SO_RCVBUF,
+  SO_RCVLOWAT,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SO_SNDBUF,
+  SOL_SOCKET,
+  TCP_CONGESTION,
+  TCP_CORK,
+  TCP_DEFER_ACCEPT,
+  TCP_INFO,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_LINGER2,
+  TCP_MAXSEG,
+  TCP_NODELAY,
+  TCP_NOTSENT_LOWAT,
+  TCP_QUICKACK,
+  TCP_SYNCNT,
+  TCP_USER_TIMEOUT,
+  TCP_WINDOW_CLAMP,
+} from '../socket/uapi/constants.js';
+import type { Dice } from './dice.js';
+
+const TCP = 'net.ipv4.tcp_';
+
+/** Sysctls and the values that a run may have. */
+const SYSCTLS: readonly (readonly [name: string, values: readonly string[]])[] = [
+  [`${TCP}syncookies`, ['0', '1', '1', '2']],
+  [`${TCP}max_syn_backlog`, ['4', '128', '512']],
+  ['net.core.somaxconn', ['1', '4', '4096']],
+  [`${TCP}synack_retries`, ['1', '3', '5']],
+  [`${TCP}syn_retries`, ['1', '3', '6']],
+  [`${TCP}syn_linear_timeouts`, ['0', '1', '4']],
+  [`${TCP}retries2`, ['5', '8', '15']],
+  [`${TCP}orphan_retries`, ['0', '1', '5']],
+  [`${TCP}fin_timeout`, ['1', '10', '60', '120']],
+  [`${TCP}max_tw_buckets`, ['0', '2', '64', '32768']],
+  [`${TCP}max_orphans`, ['0', '2', '32768', '32768']],
+  [`${TCP}tw_reuse`, ['0', '1', '2']],
+  [`${TCP}tw_reuse_delay`, ['1', '1000']],
+  [`${TCP}abort_on_overflow`, ['0', '0', '1']],
+  [`${TCP}timestamps`, ['0', '1', '1', '2']],
+  [`${TCP}window_scaling`, ['0', '1', '1']],
+  [`${TCP}sack`, ['0', '1', '1']],
+  [`${TCP}rmem`, ['4096 131072 6291456', '4096 2304 4096', '4096 16384 65536', '4096 4096 8192']],
+  [`${TCP}wmem`, ['4096 16384 4194304', '4096 4608 8192', '4096 65536 1048576']],
+  [`${TCP}moderate_rcvbuf`, ['0', '1', '1']],
+  [`${TCP}rfc1337`, ['0', '1']],
+  [`${TCP}invalid_ratelimit`, ['0', '500']],
+  [`${TCP}challenge_ack_limit`, ['0', '1', '1000', '2147483647']],
+  [`${TCP}slow_start_after_idle`, ['0', '1']],
+  [`${TCP}keepalive_time`, ['7200', '2']],
+  [`${TCP}keepalive_intvl`, ['75', '1']],
+  [`${TCP}keepalive_probes`, ['9', '3']],
+  [`${TCP}migrate_req`, ['0', '1']],
+  [`${TCP}min_snd_mss`, ['48', '536']],
+  [`${TCP}congestion_control`, ['reno', 'cubic']],
+  ['net.ipv4.ip_local_port_range', ['32768 60999', '40000 40007', '50000 50100']],
+  ['net.ipv4.ip_autobind_reuse', ['0', '1']],
+  ['net.ipv4.icmp_ratelimit', ['0', '1000']],
+];
+
+/** Tables of a simulated host are small: there are many hosts. */
+const ALWAYS: Readonly<Record<string, string>> = { 'net.ipv4.tcp_ehash_entries': '256' };
+
+/** The sysctls of a host; `wild` = others than the defaults. */
+export function drawSysctls(dice: Dice, wild: boolean): Record<string, string> {
+  const settings: Record<string, string> = { ...ALWAYS };
+  for (const [name, values] of SYSCTLS) {
+    const chosen = dice.chance(0.4);
+    const value = dice.pick(values);
+    if (wild && chosen) settings[name] = value;
+  }
+  return settings;
+}
+
+/** A socket option and a value for it. */
+export interface OptionValue {
+  readonly level: number;
+  readonly name: number;
+  readonly value: number;
+  readonly value2: number;
+}
+
+const USER_TIMEOUT_MOST_MS = 300_000;
+const NONSENSE = [-2147483648, -1, 0, 1, 2147483647] as const;
+
+type Draw = (dice: Dice) => number;
+const flag: Draw = (dice) => dice.int(0, 1);
+const bytes: Draw = (dice) => dice.spread(1, 4_000_000);
+const few: Draw = (dice) => dice.int(1, 8);
+
+/** Level, name, value. Options that do not exist must be refused. */
+const OPTIONS: readonly (readonly [level: number, name: number, draw: Draw])[] = [
+  [SOL_SOCKET, SO_REUSEADDR, flag],
+  [SOL_SOCKET, SO_SNDBUF, bytes],
+  [SOL_SOCKET, SO_RCVBUF, bytes],
+  [SOL_SOCKET, SO_KEEPALIVE, flag],
+  [SOL_SOCKET, SO_LINGER, flag],
+  [SOL_SOCKET, SO_REUSEPORT, flag],
+  [SOL_SOCKET, SO_RCVLOWAT, few],
+  [SOL_SOCKET, SO_INCOMING_CPU, few],
+  [SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, flag],
+  [IPPROTO_IP, IP_TOS, (dice) => dice.int(0, 255)],
+  [IPPROTO_IP, IP_TTL, (dice) => dice.pick([-1, 0, 1, 64, 255, 256])],
+  [IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, flag],
+  [IPPROTO_IP, IP_LOCAL_PORT_RANGE, (dice) => 40_000 | (dice.int(40_000, 40_020) << 16)],
+  [IPPROTO_TCP, TCP_NODELAY, flag],
+  [IPPROTO_TCP, TCP_MAXSEG, (dice) => dice.spread(40, 40_000)],
+  [IPPROTO_TCP, TCP_CORK, flag],
+  [IPPROTO_TCP, TCP_KEEPIDLE, few],
+  [IPPROTO_TCP, TCP_KEEPINTVL, few],
+  [IPPROTO_TCP, TCP_KEEPCNT, few],
+  [IPPROTO_TCP, TCP_SYNCNT, few],
+  [IPPROTO_TCP, TCP_LINGER2, few],
+  [IPPROTO_TCP, TCP_DEFER_ACCEPT, few],
+  [IPPROTO_TCP, TCP_WINDOW_CLAMP, bytes],
+  [IPPROTO_TCP, TCP_QUICKACK, flag],
+  [IPPROTO_TCP, TCP_CONGESTION, (dice) => dice.int(0, 2)],
+  [IPPROTO_TCP, TCP_USER_TIMEOUT, (dice) => dice.spread(1000, USER_TIMEOUT_MOST_MS)],
+  [IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes],
+  [IPPROTO_TCP, 99, flag],
+];
+
+/** Any option with a likely value, sometimes an absurd one. */
+export function drawOption(dice: Dice): OptionValue {
+  const [level, name, draw] = dice.pick(OPTIONS);
+  const likely = draw(dice);
+  let value = dice.chance(0.1) ? dice.pick(NONSENSE) : likely;
+  // Even a closed socket may go on for as long as its user has said, which a run would have to
+  // wait.
+  if (name === TCP_USER_TIMEOUT) value = Math.min(value, USER_TIMEOUT_MOST_MS);
+  // A close() that resets is a plan of its own: here lingering has a time.
+  return { level, name, value, value2: name === SO_LINGER ? dice.int(1, 60) : 0 };
+}
+
+/** Level and name of what getsockopt is asked for. */
+export function drawQuestion(dice: Dice): [level: number, name: number] {
+  if (dice.chance(0.3)) return [IPPROTO_TCP, TCP_INFO];
+  if (dice.chance(0.1)) return [dice.int(-1, 300), dice.int(-1, 100)];
+  const [level, name] = dice.pick(OPTIONS);
+  return [level, name];
+}
+
+/** Selectors of a reuseport group by name; one does not exist. */
+export const SELECTORS: readonly string[] = [
+  'hash',
+  'random',
+  'rr',
+  'least',
+  'p2c',
+  'consistent',
+  'cpu',
+  'none',
+];

@@ -35,14 +35,26 @@ export const ROOMS: readonly Room[] = [
     prefix: 'testing/',
     may: [...CORE, 'stack/', 'testing/', 'socket/uapi/', 'device/memory.ts', 'node:'],
   },
+  // What the experiments replay is the real thing; only its clock and its load are made up.
+  {
+    prefix: 'lab/',
+    may: [...CORE, 'lab/', 'testing/', 'socket/uapi/', 'stack/stack.ts', 'stack/interests.ts'],
+  },
+  // Everything in the simulator is the real thing but the link, the clock and the load.
+  {
+    prefix: 'sim/fuzz/',
+    may: [...CORE, 'sim/', 'testing/', 'socket/uapi/', 'stack/', 'app/http/'],
+  },
+  { prefix: 'sim/', may: [...CORE, 'sim/', 'testing/', 'socket/uapi/', 'stack/stack.ts'] },
+  { prefix: 'packetdrill/', may: ['packetdrill/', 'net/', 'socket/', 'stack/', 'testing/'] },
   {
     prefix: 'app/',
     may: [
-      ...['app/', 'socket/', 'stack/', 'device/', 'testing/', 'net/', 'reuseport/', 'index.ts'],
-      ...['ip-address', 'node:'],
+      ...['app/', 'socket/', 'stack/', 'device/', 'testing/', 'net/', 'reuseport/', 'packetdrill/'],
+      ...['lab/', 'index.ts', 'ip-address', 'node:'],
     ],
   },
-  { prefix: 'index.ts', may: ['socket/', 'device/', 'net/'] },
+  { prefix: 'index.ts', may: ['socket/', 'device/', 'net/', 'reuseport/selector-request.ts'] },
 ];
 
 /** The specifiers of every static, dynamic and re-exporting import, with their line numbers. */

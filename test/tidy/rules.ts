@@ -25,7 +25,7 @@ const COLUMNS_MAX = 100;
 
 const isSource = (path: string): boolean => /\.(ts|mjs)$/.test(path);
 const isCore = (path: string): boolean =>
-  /^src\/(net|reuseport|tcp|udp)\//.test(path) || path === 'src/stack/stack.ts';
+  /^src\/(net|reuseport|tcp|udp|lab)\//.test(path) || path === 'src/stack/stack.ts';
 
 /** A finding for each line of `lines` that `wrong` gives a message for. */
 function eachLine(path: string, text: string, wrong: (line: string) => string | null): Finding[] {

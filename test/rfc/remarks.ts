@@ -1,0 +1,102 @@
+/**
+ * What is to be said about requirements of RFC 9293: why one is not met, or met in another way, or
+ * how. A remark that is neither `note` nor `partly` excuses from having code and test.
+ */
+
+/**
+ * - `note`: met, and this is worth knowing.
+ * - `partly`: met but for one part.
+ * - `linux`: done otherwise, as Linux does it.
+ * - `absent`: about something that this stack does not have.
+ * - `application`: asked of applications.
+ * - `declined`: a liberty that is not taken.
+ * - `unmet`: not done yet.
+ */
+export type RemarkKind =
+  | 'note'
+  | 'partly'
+  | 'linux'
+  | 'absent'
+  | 'application'
+  | 'declined'
+  | 'unmet';
+
+export interface Remark {
+  readonly kind: RemarkKind;
+  readonly why: string;
+}
+
+const note = (why: string): Remark => ({ kind: 'note', why });
+const partly = (why: string): Remark => ({ kind: 'partly', why });
+const linux = (why: string): Remark => ({ kind: 'linux', why });
+const absent = (why: string): Remark => ({ kind: 'absent', why });
+const application = (why: string): Remark => ({ kind: 'application', why });
+const declined = (why: string): Remark => ({ kind: 'declined', why });
+const unmet = (why: string): Remark => ({ kind: 'unmet', why });
+
+const NO_SOURCE_ROUTES =
+  'packets with a source route are dropped, as Linux does by default (accept_source_route = 0); ' +
+  'RFC 7126 recommends it';
+const NO_URGENT = 'urgent data is delivered in line; MSG_OOB does not exist';
+
+const NO_SOFT_ERROR =
+  'the stack keeps soft errors and tells them by SO_ERROR, but the calls of an application see ' +
+  'only errors that ended the connection';
+
+/** By the number of the requirement. */
+export const REMARKS: Readonly<Record<string, Remark>> = {
+  'MUST-13': note(
+    'the lifetime of a segment is taken as 30 s, as in Linux; above tcp_max_tw_buckets the ' +
+      'state is left out',
+  ),
+  'MUST-15': note('IPv4 only'),
+  'MUST-20': partly(
+    'R2 closes; there is no advice after R1, for there is no second gateway that IP could turn to',
+  ),
+  'MUST-21': unmet('TCP_SYNCNT sets it for a SYN; TCP_USER_TIMEOUT for data does not exist'),
+  'MUST-23': linux(
+    'SYNs are repeated for 131 s (127 s in 5.0): tcp_syn_retries is 6; TCP_SYNCNT and the sysctl ' +
+      'make it longer',
+  ),
+  'MUST-30': unmet(NO_URGENT),
+  'MUST-31': unmet(NO_URGENT),
+  'MUST-32': unmet(NO_URGENT),
+  'MUST-33': unmet(NO_URGENT),
+  'MUST-62': unmet(NO_URGENT),
+  'MUST-47': unmet(NO_SOFT_ERROR),
+  'MUST-51': absent('no IP options are sent'),
+  'MUST-52': absent(NO_SOURCE_ROUTES),
+  'MUST-53': absent(NO_SOURCE_ROUTES),
+  'MUST-56': linux(
+    'none aborts a synchronized connection; during the handshake they end the attempt (RFC 5461 4)',
+  ),
+  'MUST-66': unmet(`a RST counts; ${NO_URGENT}`),
+  'MUST-69': note('the list is filled up by no-operations in front of options and has no end mark'),
+  'SHLD-4': note('the new SYN is taken; TIME-WAIT is not returned to if it was an old duplicate'),
+  'SHLD-6': absent('the MTU of a TUN does not change from packet to packet'),
+  'SHLD-9': linux('nobody is told; TCP_INFO counts the retransmissions for who asks'),
+  'SHLD-10': absent('nothing happens at R1, see MUST-20'),
+  'SHLD-13': application('the demo server and the socket layer do not use it'),
+  'SHLD-14': note(
+    'with a window scale the field rounds down, so that the edge may seem to move back by less ' +
+      'than its unit; what was offered is still taken (RFC 7323 2.4)',
+  ),
+  'SHLD-20': note('nothing is reported that was not asked for'),
+  'SHLD-22': note('its two lowest bits are those of ECN, which IP_TOS does not touch'),
+  'SHLD-23': application('the demo server sets no Diffserv field'),
+  'SHLD-24': absent(NO_SOURCE_ROUTES),
+  'SHLD-25': unmet(NO_SOFT_ERROR),
+  'SHLD-26': linux(
+    'only during the handshake; a synchronized connection keeps the error for SO_ERROR ' +
+      '(RFC 5461, RFC 5927)',
+  ),
+  'MAY-2': note('TIME-WAIT is not returned to if the SYN was an old duplicate, as in Linux'),
+  'MAY-4': declined('each packet has the next identification'),
+  'MAY-6': declined('the stacks that needed it are gone'),
+  'MAY-9': declined('IP_RECVTOS is for datagrams'),
+  'MAY-10': declined('IP options are passed over'),
+  'MAY-11': declined('IP options are passed over'),
+  'MAY-14': declined('Linux has none'),
+  'MAY-15': declined('Linux has none; see MUST-60 and MUST-61'),
+  'MAY-17': declined('a stream has no marks in it'),
+};

@@ -26,6 +26,7 @@ const START_US = 1_000_000;
 /** In the calm, until every connection has ended, and after it, until every timer has run. */
 const CALM_US = 6_000_000_000;
 const REST_US = 1_000_000_000;
+const SETTLED_US = 300_000_000;
 /** Turns of all hosts without time passing, and in all: more is a loop. */
 const SPIN_MOST = 20_000;
 const TURNS_MOST = 3_000_000;
@@ -75,6 +76,7 @@ export class World implements EndpointWorld {
   private readonly addresses: readonly number[];
   private readonly deeds: EventQueue<Deed> = new EventQueue();
   private nowUs: number = START_US;
+  private calmSinceUs = 0;
   private turns = 0;
   private spins = 0;
   private checks = 0;
@@ -331,6 +333,7 @@ export class World implements EndpointWorld {
     }
     // Outages that reach into the calm end when they would have, calls do not.
     this.calm = true;
+    this.calmSinceUs = this.nowUs;
     for (const { host, application } of this.living()) {
       host.stack.net.nowUs = this.nowUs;
       application.becalm();
@@ -357,6 +360,9 @@ export class World implements EndpointWorld {
 
   mayTimeOut(endpoint: Endpoint): boolean {
     const { faults } = this.parameters;
+    // Two time-outs of the longest kind on links that are well: somebody has answered.
+    const calmUs = this.calm ? this.nowUs - this.calmSinceUs : 0;
+    if (calmUs > SETTLED_US && !this.isTight) return false;
     const wild: Fault[] = ['death', 'reboot', 'tight', 'sysctl', 'options', 'unreachable'];
     if (wild.some((fault) => faults.has(fault))) return true;
     const from = this.addresses.indexOf(endpoint.host.address);

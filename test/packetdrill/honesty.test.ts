@@ -51,7 +51,7 @@ function mutated(script: Script, index: number, action: Action): Script {
 }
 
 /** At most this many of each script, spread over it. */
-const MUTATIONS_MOST = 12;
+const MUTATIONS_MOST = 3;
 
 describe('packet scripts with one wrong number', () => {
   for (const { name, source } of scriptFiles()) {

@@ -65,7 +65,7 @@ describe('socket: calls that wait', () => {
     expect(timed(() => world.sys.read(fd, into, 0, 4))).to.deep.equal([4, 0]);
   });
 
-  it('MSG_WAITALL: with all of it, at the end of the stream, or with an error for the next call', () => {
+  it('MSG_WAITALL: with all of it, at the end of the stream, or with an error to come', () => {
     const [fd, peer] = pair();
     const into = new Uint8Array(10);
     const all = () => world.sys.recvfrom(fd, into, c.MSG_WAITALL);

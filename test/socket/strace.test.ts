@@ -2,7 +2,13 @@
 import { expect } from 'chai';
 import * as errno from '../../src/net/errno.js';
 import { straced } from '../../src/socket/strace.js';
-import { bytesText, optionText, resultText, sockTypeText } from '../../src/socket/strace-values.js';
+import {
+  bytesText,
+  messageText,
+  optionText,
+  resultText,
+  sockTypeText,
+} from '../../src/socket/strace-values.js';
 import type { Sockaddr, Sys } from '../../src/socket/sys.js';
 import * as c from '../../src/socket/uapi/constants.js';
 import { inlineStack } from '../stack/inline-stack.js';
@@ -169,6 +175,52 @@ describe('socket/strace', () => {
         'sin_addr=inet_addr("198.18.0.1")}, 16) = -1 EOPNOTSUPP (Operation not supported)',
     );
     expect(line(() => sys.read(child, new Uint8Array(9), 1, 4))).to.equal('read(5, "x", 4) = 1');
+  });
+
+  it('messages, urgent data, times and disconnecting', () => {
+    const [fd, child] = pair();
+    const text = (part: string): Uint8Array => new TextEncoder().encode(part);
+    const iov = [text('ab'), text('cd')];
+    expect(line(() => sys.sendmsg(fd, { iov }, c.MSG_MORE | c.MSG_NOSIGNAL))).to.equal(
+      'sendmsg(4, {msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="ab", iov_len=2}, ' +
+        '{iov_base="cd", iov_len=2}], msg_iovlen=2, msg_controllen=0, msg_flags=0}, ' +
+        'MSG_NOSIGNAL|MSG_MORE) = 4',
+    );
+    const into = { iov: [new Uint8Array(3), new Uint8Array(5)], flags: 0 };
+    expect(line(() => sys.recvmsg(child, into, c.MSG_PEEK))).to.equal(
+      'recvmsg(5, {msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="abc", iov_len=3}, ' +
+        '{iov_base="d", iov_len=5}], msg_iovlen=2, msg_controllen=0, msg_flags=0}, MSG_PEEK) = 4',
+    );
+    expect(line(() => sys.recvmsg(child, into, c.MSG_TRUNC))).to.equal(
+      'recvmsg(5, {msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="", iov_len=3}, ' +
+        '{iov_base="", iov_len=5}], msg_iovlen=2, msg_controllen=0, msg_flags=0}, MSG_TRUNC) = 4',
+    );
+    expect(line(() => sys.recvmsg(child, into, 0))).to.equal(
+      'recvmsg(5, {msg_namelen=0}, 0) = -1 EAGAIN (Resource temporarily unavailable)',
+    );
+    const inq = { level: c.SOL_TCP, type: c.TCP_CM_INQ, data: 7 };
+    expect(messageText({ iov: [], control: [inq, { ...inq, level: 99 }] }, 0, c.MSG_OOB)).to.equal(
+      '{msg_name=NULL, msg_namelen=0, msg_iov=[], msg_iovlen=0, msg_control=[' +
+        '{cmsg_len=20, cmsg_level=SOL_TCP, cmsg_type=0x24}, ' +
+        '{cmsg_len=20, cmsg_level=0x63, cmsg_type=0x24}], msg_controllen=48, msg_flags=MSG_OOB}',
+    );
+    expect(line(() => sys.setsockopt(fd, c.SOL_SOCKET, c.SO_RCVTIMEO, 1, 500_000))).to.equal(
+      'setsockopt(4, SOL_SOCKET, SO_RCVTIMEO_OLD, ' +
+        '"\\1\\0\\0\\0\\0\\0\\0\\0 \\241\\7\\0\\0\\0\\0\\0", 16) = 0',
+    );
+    const nowhere = { family: c.AF_UNSPEC, address: 0, port: 0 };
+    expect(line(() => sys.connect(fd, nowhere))).to.equal(
+      `connect(4, {sa_family=AF_UNSPEC, sa_data="${'\\0'.repeat(14)}"}, 16) = 0`,
+    );
+    const out = new Int32Array(1);
+    expect(line(() => sys.ioctl(child, c.SIOCATMARK, out))).to.equal(
+      'ioctl(5, SIOCATMARK, [0]) = 0',
+    );
+    expect(line(() => sys.ioctl(fd, c.SIOCOUTQNSD, out))).to.equal(
+      'ioctl(4, SIOCOUTQNSD, [0]) = 0',
+    );
+    expect(optionText(c.SOL_IP, c.IP_MTU_DISCOVER)).to.equal('SOL_IP, IP_MTU_DISCOVER');
+    expect(optionText(c.SOL_IP, 3)).to.equal('SOL_IP, 0x3 /* SO_??? */');
   });
 
   it('epoll and poll', () => {

@@ -215,6 +215,7 @@ function startFromRequest(
   child.sndUna = req.iss;
   // Our SYN is no byte.
   child.bytesAcked = -1;
+  child.counts.bytesAcked = -1;
   child.sndNxt = (req.iss + 1) | 0;
   child.sndSml = child.sndUna;
   child.irs = req.irs;

@@ -93,9 +93,18 @@ function copyOut(
   const ring = at + BLOCK_RCV;
   const first = Atomics.load(ctl, ring + RING_HEAD);
   if (ctl[ring + RING_PAGE] === 0) return 0;
+  // Before the mark is looked at: text past a mark is published after the mark.
+  const all = ringUsed(ctl, ring);
   let head = (first + ahead) | 0;
+  if (urgentState(ctl, at) === 0) {
+    const plain = Math.min(all - ahead, length);
+    if (plain <= 0) return 0;
+    if (target !== null) ringCopyOut(mem, ring, head, target, offset, plain);
+    if (!peek) Atomics.store(ctl, ring + RING_HEAD, (head + plain) | 0);
+    return plain;
+  }
   head = (head + urgentSkip(ctl, at, head)) | 0;
-  const used = ringUsed(ctl, ring) - ((head - first) | 0);
+  const used = all - ((head - first) | 0);
   const count = urgentStop(ctl, at, head, Math.min(used, length));
   if (count > 0 && target !== null) ringCopyOut(mem, ring, head, target, offset, count);
   if (peek) return Math.max(0, count);

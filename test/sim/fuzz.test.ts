@@ -54,9 +54,9 @@ describe('fuzz: a hostile thread', function () {
     expect(connections).to.be.greaterThan(50);
   });
 
-  it('finds a turn that takes too long', () => {
+  it('finds a piece of work that takes too long', () => {
     let ms = 0;
-    const clock = (): number => (ms += 2000);
+    const clock = (): number => (ms += 1000);
     expect(() => fuzzHostileThread(5, 10, clock)).to.not.throw();
     const slow = (): number => (ms += 4000);
     expect(() => fuzzHostileThread(5, 10, slow)).to.throw(/--fuzz threads --seed 5: stall/);

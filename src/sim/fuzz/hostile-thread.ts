@@ -76,12 +76,13 @@ const THREADS = 3;
 const PORTS = [80, 81];
 const LOOPBACK = 0x7f000001;
 const COMMANDS_MOST = 3;
-const TURNS_OF_ONE = 2000;
+/** Of one turn: a thread may have more to send than ends. */
+const POLLS_MOST = 2000;
 const REST_US = 8_000_000_000;
 const REST_TURNS = 16;
 const TURNS_MOST = 200_000;
-/** Longest turn that is not a stall, ms; only with a clock. */
-const STALL_MS = 3000;
+/** Longest piece of work that is not a stall, ms; only with a clock. */
+const STALL_MS = 1500;
 const NASTY = [0, 1, -1, 2, 0x7fffffff, -0x80000000, 0x40000000, 4095, 4096, 65_536, 1 << 24];
 
 /** What the stack has been told. */
@@ -275,24 +276,30 @@ class HostileFuzz {
   /** The stack's turn. */
   private turn(us: number): void {
     const { stack, syscalls } = this;
-    const begun = this.clock();
     stack.net.nowUs = this.nowUs;
-    for (let n = 0; syscalls.runCommands() > 0; n++) {
+    for (let n = 0; this.watched(() => syscalls.runCommands()) > 0; n++) {
       must(n < TURNS_MOST, 'stall', () => 'commands do not end');
     }
     const endUs = this.nowUs + us;
-    for (let n = 0; ; n++) {
+    for (let n = 0; n < POLLS_MOST; n++) {
       const next = Math.max(stack.nextDeadlineUs(), this.nowUs);
-      if (next > endUs || n > TURNS_OF_ONE) break;
+      if (next > endUs) break;
       this.nowUs = next;
-      stack.poll(next);
+      this.watched(() => stack.poll(next));
     }
     this.nowUs = endUs;
-    stack.poll(endUs);
+    this.watched(() => stack.poll(endUs));
     syscalls.flush();
     this.result.turns++;
+  }
+
+  /** What the stack does in one piece has to be short. */
+  private watched<T>(work: () => T): T {
+    const begun = this.clock();
+    const result = work();
     const tookMs = this.clock() - begun;
-    must(tookMs < STALL_MS, 'stall', () => `a turn of ${Math.round(tookMs)} ms`);
+    must(tookMs < STALL_MS, 'stall', () => `a piece of work of ${Math.round(tookMs)} ms`);
+    return result;
   }
 
   /** `turns` turns of the stack with hostile threads around it. */

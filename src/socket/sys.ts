@@ -300,6 +300,7 @@ function socketFact(context: SysContext, fd: number, name: number): number {
   const at = context.mem.blockAt(fd);
   switch (name) {
     case SO_ERROR:
+      // RFC 9293 MUST-47.
       return fileTakeError(context.mem, at) || takeSoftError(context.mem.ctl, at);
     case SO_TYPE:
       return SOCK_STREAM;

@@ -171,7 +171,7 @@ function givesUp(tcp: Tcp, tcb: Tcb): boolean {
   return nowUs - tcb.retransStampUs >= modelTimeoutUs(retries, RTO_MIN_US) - RTO_MIN_US;
 }
 
-/** RFC 5482 3.1, µs; Infinity = the limits of the sysctls hold. */
+/** RFC 5482 3.1, RFC 9293 MUST-21, µs; Infinity = the limits of the sysctls hold. */
 function userTimeoutUs(tcb: Tcb): number {
   return tcb.userTimeoutMs > 0 ? tcb.userTimeoutMs * 1000 : Infinity;
 }

@@ -32,17 +32,10 @@ const linux = (why: string): Remark => ({ kind: 'linux', why });
 const absent = (why: string): Remark => ({ kind: 'absent', why });
 const application = (why: string): Remark => ({ kind: 'application', why });
 const declined = (why: string): Remark => ({ kind: 'declined', why });
-const unmet = (why: string): Remark => ({ kind: 'unmet', why });
 
 const NO_SOURCE_ROUTES =
   'packets with a source route are dropped, as Linux does by default (accept_source_route = 0); ' +
   'RFC 7126 recommends it';
-const NO_URGENT = 'urgent data is delivered in line; MSG_OOB does not exist';
-
-const NO_SOFT_ERROR =
-  'the stack keeps soft errors and tells them by SO_ERROR, but the calls of an application see ' +
-  'only errors that ended the connection';
-
 /** By the number of the requirement. */
 export const REMARKS: Readonly<Record<string, Remark>> = {
   'MUST-13': note(
@@ -53,24 +46,28 @@ export const REMARKS: Readonly<Record<string, Remark>> = {
   'MUST-20': partly(
     'R2 closes; there is no advice after R1, for there is no second gateway that IP could turn to',
   ),
-  'MUST-21': unmet('TCP_SYNCNT sets it for a SYN; TCP_USER_TIMEOUT for data does not exist'),
+  'MUST-21': note('TCP_USER_TIMEOUT; TCP_SYNCNT for a SYN; tcp_retries2 for all'),
   'MUST-23': linux(
     'SYNs are repeated for 131 s (127 s in 5.0): tcp_syn_retries is 6; TCP_SYNCNT and the sysctl ' +
       'make it longer',
   ),
-  'MUST-30': unmet(NO_URGENT),
-  'MUST-31': unmet(NO_URGENT),
-  'MUST-32': unmet(NO_URGENT),
-  'MUST-33': unmet(NO_URGENT),
-  'MUST-62': unmet(NO_URGENT),
-  'MUST-47': unmet(NO_SOFT_ERROR),
+  'MUST-31': note('the last byte is what MSG_OOB reads; the others are in line, as in Linux'),
+  'MUST-32': partly(
+    'EPOLLPRI, when the byte at the mark has come, as in Linux; the signal that Linux sends when ' +
+      'it is announced does not exist here',
+  ),
+  'MUST-62': note('one past the urgent byte, as RFC 6093 has it (tcp_stdurg = 0)'),
+  'MUST-47': note('SO_ERROR; a time-out reports the last one, too'),
   'MUST-51': absent('no IP options are sent'),
   'MUST-52': absent(NO_SOURCE_ROUTES),
   'MUST-53': absent(NO_SOURCE_ROUTES),
   'MUST-56': linux(
     'none aborts a synchronized connection; during the handshake they end the attempt (RFC 5461 4)',
   ),
-  'MUST-66': unmet(`a RST counts; ${NO_URGENT}`),
+  'MUST-66': linux(
+    'a RST and the urgent pointer of an empty segment count; text beyond the window is refused ' +
+      'with its pointer while there is something to read, as in Linux 6.18',
+  ),
   'MUST-69': note('the list is filled up by no-operations in front of options and has no end mark'),
   'SHLD-4': note('the new SYN is taken; TIME-WAIT is not returned to if it was an old duplicate'),
   'SHLD-6': absent('the MTU of a TUN does not change from packet to packet'),
@@ -85,7 +82,7 @@ export const REMARKS: Readonly<Record<string, Remark>> = {
   'SHLD-22': note('its two lowest bits are those of ECN, which IP_TOS does not touch'),
   'SHLD-23': application('the demo server sets no Diffserv field'),
   'SHLD-24': absent(NO_SOURCE_ROUTES),
-  'SHLD-25': unmet(NO_SOFT_ERROR),
+  'SHLD-25': note('SO_ERROR'),
   'SHLD-26': linux(
     'only during the handshake; a synchronized connection keeps the error for SO_ERROR ' +
       '(RFC 5461, RFC 5927)',

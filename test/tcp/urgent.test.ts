@@ -198,6 +198,7 @@ describe('tcp: urgent data that goes', () => {
     expect(r.tcb.urgent).to.equal(false);
   });
 
+  // RFC 9293 MUST-31.
   it('more than 64 KiB ahead: as far as the field goes', () => {
     const r = rig({ syn: '<mss 1460,nop,wscale 10>' });
     r.tcb.cwnd = 1000;

@@ -144,7 +144,7 @@ export function filePassedOver(mem: SocketMemory, fd: number): number {
   return urgentSkip(mem.ctl, at, Atomics.load(mem.ctl, at + BLOCK_RCV + RING_HEAD));
 }
 
-/** SIOCATMARK: everything before the urgent mark has been read (or seen, `ahead` bytes of it). */
+/** SIOCATMARK (RFC 9293 MUST-33): all before the mark was read (or seen, `ahead` bytes of it). */
 export function fileAtMark(mem: SocketMemory, fd: number, ahead = 0): boolean {
   const at = mem.blockAt(fd);
   if (urgentState(mem.ctl, at) === 0) return false;

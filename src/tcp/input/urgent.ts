@@ -20,8 +20,8 @@ import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 
 /**
- * Sixth: URG. To be called before the segment's text is published, so that no reader runs past a
- * mark that it has not seen.
+ * Sixth: URG (RFC 9293 MUST-30, MUST-32, also at a closed window: MUST-66). To be called before
+ * the segment's text is published, so that no reader runs past a mark that it has not seen.
  */
 export function urgentArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if ((seg.flags & URG) !== 0) checkPointer(tcp, tcb, seg);

@@ -122,7 +122,7 @@ function attachPayload(tcp: Tcp, tcb: Tcb, skb: Skb, seq: number, length: number
 }
 
 /**
- * The urgent pointer of a segment before the end of urgent data (RFC 9293 3.8.5; Linux
+ * The urgent pointer of a segment before the end of urgent data (RFC 9293 MUST-62; Linux
  * __tcp_transmit_skb). What lies too far ahead is announced as the farthest that the field can say,
  * when that is ahead of all that has been sent.
  */

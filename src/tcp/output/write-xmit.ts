@@ -233,7 +233,10 @@ function sendUpTo(
   }
 }
 
-/** Urgent data has been written (Linux: tcp_mark_urg), or all of it has been acknowledged. */
+/**
+ * Urgent data of any length has been written (RFC 9293 MUST-31; Linux: tcp_mark_urg), or all of it
+ * has been acknowledged.
+ */
 function takeUrgent(tcp: Tcp, tcb: Tcb): void {
   const { ctl } = tcp;
   if ((Atomics.load(ctl, tcb.at + BLOCK_SND_FLAGS) & SND_URGENT) !== 0) {

@@ -5,11 +5,13 @@
 import type { Device, Random, Trace } from '../net/env.js';
 import { EBADF } from '../net/errno.js';
 import { ipv4Loopback, ipv4Rcv } from '../net/ipv4.js';
+import { IPPROTO_UDP } from '../net/layout.js';
 import { NetNs } from '../net/netns.js';
 import type { InterfaceAddress } from '../net/route.js';
 import { IFINDEX_LINK, type Skb } from '../net/skb.js';
 import type { SocketMemory } from '../net/sockmem.js';
 import type { Sysctl } from '../net/sysctl.js';
+import { closedUdp } from '../net/udp-closed.js';
 import type { Selector } from '../reuseport/selector-request.js';
 import {
   tcpAbort,
@@ -98,6 +100,7 @@ export class Stack implements StackCalls {
     this.mem = mem;
     // Every descriptor may have a request or a time-wait socket beside it.
     this.tcp = createTcp(this.net, env.events, mem.maxFds * 2 + sysctl.tcpMaxTwBuckets);
+    this.net.inetProtos[IPPROTO_UDP] = closedUdp(this.net);
     this.tcp.loadSelector = env.loadSelector ?? null;
     this.tcp.hashinfo.selectorRequest.state = new SocketMembers();
   }

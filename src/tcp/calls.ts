@@ -54,7 +54,7 @@ import {
 import { offeredSpace } from './rcv-space.js';
 import { initialWindow, windowScale } from './rcv-window.js';
 import { attachSendRing as attachRing } from './ring-memory.js';
-import { secureTcpSeq, secureTcpTsOffset } from './secure-seq.js';
+import { secureTcpSeq } from './secure-seq.js';
 import { closeSending, destroy, setState, tcpDone } from './set-state.js';
 import { PENDING_OUTPUT, PENDING_WINDOW } from './sock.js';
 import {
@@ -83,6 +83,7 @@ import {
   Tcb,
 } from './tcb.js';
 import type { Tcp } from './tcp.js';
+import { tsOffset } from './ts-clock.js';
 
 /** States in which a connection does not end without a RST (Linux: tcp_need_reset). */
 const NEED_RESET = states(
@@ -278,8 +279,7 @@ function offerOptions(tcp: Tcp, tcb: Tcb): void {
   tcb.sndNxt = (tcb.iss + 1) | 0;
   tcb.sndSml = tcb.iss;
   tcb.tsOk = sysctl.tcpTimestamps !== 0;
-  tcb.tsOffset =
-    sysctl.tcpTimestamps === 1 ? secureTcpTsOffset(tcp.tsKeys, tcb.rcvSaddr, tcb.daddr) : 0;
+  tcb.tsOffset = tsOffset(tcp, tcb.rcvSaddr, tcb.daddr, tcb.num, tcb.dport);
   tcb.sackOk = sysctl.tcpSack !== 0;
   tcb.ecnFlags = ecnOffer(tcp);
   tcb.ectNxt = tcb.sndNxt;

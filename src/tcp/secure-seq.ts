@@ -26,7 +26,16 @@ export function secureTcpSeq(
   return (hash + (Math.floor(nowUs * 15.625) | 0)) | 0;
 }
 
-/** Offset of the timestamp clock towards one peer. */
-export function secureTcpTsOffset(keys: Int32Array, saddr: number, daddr: number): number {
-  return siphash(keys, saddr, daddr, 0, 0);
+/**
+ * Offset of the timestamp clock of a connection, or with ports 0 of all connections to a peer:
+ * nobody learns from it for how long we have been up.
+ */
+export function secureTcpTsOffset(
+  keys: Int32Array,
+  saddr: number,
+  daddr: number,
+  sport: number,
+  dport: number,
+): number {
+  return siphash(keys, saddr, daddr, (sport << 16) | dport, 0);
 }

@@ -1,6 +1,7 @@
 /** Header fields and options of each kind of segment that the stack makes. */
 import { expect } from 'chai';
-import type { TcpPacket } from '../../src/testing/index.js';
+import type { Profile } from '../../src/net/sysctl.js';
+import { Peer, type TcpPacket } from '../../src/testing/index.js';
 import {
   closed,
   conversation,
@@ -106,7 +107,23 @@ describe('tcp: SYN-ACK', () => {
     }
   });
 
-  it('timestamps have a random offset per peer, none with tcp_timestamps 2', () => {
+  it('timestamps have a random offset per connection, in 5.0 one per peer', () => {
+    const first = (profile: Profile, port: number, ms: number): number => {
+      const { host } = conversation({ profile });
+      const peer = new Peer(host, { port });
+      host.listen(80);
+      host.advance(ms);
+      peer.in(FULL_SYN);
+      peer.out('S. 0:0(0) ack 1 <...>');
+      return peer.last!.options.find((option) => option.kind === 'TS')!.val;
+    };
+    const base = first('6.18', 40_000, 0);
+    expect(first('6.18', 40_000, 250), 'a clock of 1 kHz').to.equal(base + 250);
+    expect(first('6.18', 40_001, 0)).to.not.equal(base);
+    expect(first('5.0', 40_001, 0)).to.equal(first('5.0', 40_000, 0));
+  });
+
+  it('timestamps have a random offset, none with tcp_timestamps 2', () => {
     const { host, peer } = conversation({ sysctl: { 'net.ipv4.tcp_timestamps': 2 } });
     host.listen(80);
     peer.in(FULL_SYN);

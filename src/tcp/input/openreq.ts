@@ -7,10 +7,10 @@ import type { RequestSock } from '../minisocks.js';
 import { advertisedMss } from '../mss.js';
 import { offeredSpace } from '../rcv-space.js';
 import { initialWindow, windowScale } from '../rcv-window.js';
-import { secureTcpTsOffset } from '../secure-seq.js';
 import type { Segment } from '../segment.js';
 import { DEFAULT_MSS } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
+import { tsOffset } from '../ts-clock.js';
 
 /**
  * Addresses and the options that both sides want (Linux: tcp_openreq_init, tcp_openreq_init_rwin).
@@ -34,9 +34,7 @@ export function fillRequest(tcp: Tcp, req: RequestSock, seg: Segment): void {
   req.tsOk = seg.hasTimestamp && sysctl.tcpTimestamps !== 0;
   if (req.tsOk) {
     req.tsRecent = seg.tsval;
-    if (sysctl.tcpTimestamps === 1) {
-      req.tsOffset = secureTcpTsOffset(tcp.tsKeys, seg.daddr, seg.saddr);
-    }
+    req.tsOffset = tsOffset(tcp, seg.daddr, seg.saddr, seg.dport, seg.sport);
   }
   if (seg.wscale >= 0 && sysctl.tcpWindowScaling !== 0) {
     req.peerWscale = seg.wscale;

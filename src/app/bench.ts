@@ -1,75 +1,129 @@
 /**
- * `tunstack bench MEASURE…`: measurements on this machine. Built so far: `lookup`, the cost of
- * the tables as they grow (bench-lookup.ts); the other measures are refused.
+ * `tunstack bench MEASURE…`: this stack beside Node on the kernel's stack, measured on this machine
+ * in one run, in turn. Reads the command line, enters a network namespace of its own where a
+ * measure needs one, runs the probes (bench/), and prints what they say.
  */
-import { FULL, type LookupCurve, measureLookupCurve, QUICK } from './bench-lookup.js';
-import { type Command, EXIT_OK, type Io, UsageError } from './command.js';
-import { type Flag, flagHelp, HELP_FLAG, parseFlags } from './flags.js';
+import { Children } from './bench/children.js';
+import { type Machine, machineFacts, machineLine } from './bench/machine.js';
+import type { Bench, PairProbe, Row } from './bench/measure.js';
+import { isInside, prepareNamespace, requireMachine, runInside } from './bench/namespace.js';
+import { BENCH_FLAGS, type BenchOptions, parseBenchOptions } from './bench/options.js';
+import { runPairs } from './bench/pairs.js';
+import { GROUPS, PROBES, probesFor } from './bench/registry.js';
+import { goalText, tableLines } from './bench/report.js';
+import { type Command, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, type Io } from './command.js';
+import { flagHelp } from './flags.js';
 import { alignColumns } from './socket-table.js';
+import { StopSignals } from './stop-signals.js';
 
-const FLAGS: readonly Flag[] = [
-  { name: 'quick', text: 'fewer sizes and rounds: a look, not a figure to quote' },
-  { name: 'json', text: 'one object: measure, unit, pairs, points' },
-  HELP_FLAG,
-];
+const ABOUT = `MEASURE is a name of --list, a group (${Object.keys(GROUPS).join(', ')}) or all.
+Each pair is a sample of ours and one of Node's on the kernel's stack behind a veth pair, the order
+changing; the figure is the median, the ratio ours / kernel that of the medians, in brackets the
+lowest and highest (of the ratio: of the pairs). Everything runs in network namespaces of its own.`;
 
-const LOOKUP: readonly string[] = ['lookup', 'lookup-curve'];
-/** Measures that have a name already. */
-const LATER: readonly string[] = [
-  ...['http', 'cps', 'bulk', 'memory', 'accept', 'keepalive', 'keepalive-http', 'connections-64'],
-  ...['connections-256', 'bulk-out-1', 'bulk-out-4', 'bulk-in-1', 'bulk-in-4', 'echo'],
-  ...['pingpong-p50', 'pingpong-p99', 'cpu-per-gb', 'cpu-per-mreq', 'plain-out-1500'],
-  ...['plain-in-1500', 'plain-out-65000', 'plain-in-65000', 'idle-bytes', 'idle-bytes-1m'],
-  ...['synflood'],
-];
-const MEASURES_MAX = 16;
-
-function checkMeasures(measures: readonly string[]): void {
-  const wrong = measures.find((measure) => !LOOKUP.includes(measure));
-  if (measures.length > 0 && wrong === undefined) return;
-  if (wrong === undefined) {
-    throw new UsageError(
-      'bench: which measure? Built so far: lookup; the others are not built yet',
-      'tunstack bench lookup',
-    );
-  }
-  throw new UsageError(
-    LATER.includes(wrong)
-      ? `bench: ${wrong} is not built yet; built so far: lookup`
-      : `bench: there is no measure "${wrong}"; built so far: lookup`,
-    'tunstack bench lookup',
+function listLines(): string[] {
+  const rows = PROBES.flatMap(({ figures }) =>
+    figures.map(({ name, unit, goal, about }) => [name, unit, goalText(goal), about]),
   );
+  return alignColumns([['measure', 'unit', 'goal', 'what'], ...rows], []);
 }
 
-/** The curve as a table, ns an operation. */
-export function curveLines({ points, pairs }: LookupCurve): string[] {
-  const ns = (value: number): string => value.toFixed(0);
-  const rows = points.map((point) => [
-    point.operation,
-    point.size.toLocaleString('en-US'),
-    point.of,
-    ns(point.median),
-    ns(point.min),
-    ns(point.max),
-    point.visited === null ? '-' : point.visited.toFixed(2),
-  ]);
-  const head = ['operation', 'size', 'of', 'median', 'min', 'max', 'visited'];
-  return [`ns an operation, ${pairs} rounds`, ...alignColumns([head, ...rows], [1, 3, 4, 5, 6])];
+/** The probes that a command line asks for, one after the other. */
+class BenchRun {
+  private readonly options: BenchOptions;
+  private readonly io: Io;
+  private readonly children: Children = new Children();
+  private readonly signals: StopSignals = new StopSignals(() => process.exit(EXIT_INTERRUPTED));
+  private readonly rows: Row[] = [];
+  private interrupted = false;
+  private failures = 0;
+
+  constructor(options: BenchOptions, io: Io) {
+    this.options = options;
+    this.io = io;
+  }
+
+  /** @returns the exit code */
+  async run(): Promise<number> {
+    const stopped = this.signals.asked.then(() => {
+      this.interrupted = true;
+    });
+    try {
+      await Promise.race([this.all(), stopped]);
+    } finally {
+      await this.children.killAll();
+      this.signals.close();
+    }
+    if (this.interrupted) {
+      this.io.err('tunstack: bench: interrupted; its processes and namespaces are gone');
+      return EXIT_INTERRUPTED;
+    }
+    if (!this.options.json) for (const line of this.table()) this.io.out(line);
+    return this.failures === 0 ? EXIT_OK : EXIT_FAILED;
+  }
+
+  private async all(): Promise<void> {
+    for (const probe of probesFor(this.options.names)) {
+      if (this.interrupted) return;
+      if (probe.kind === 'pair') await this.pairs(probe);
+      else {
+        const { json, lines, row } = probe.run(this.options.sizes, this.options.quick);
+        if (row !== null) this.rows.push(row);
+        if (this.options.json) this.io.out(JSON.stringify(json));
+        else for (const line of lines) this.io.out(line);
+      }
+    }
+  }
+
+  /** A probe that fails does not take the others' figures along. */
+  private async pairs(probe: PairProbe): Promise<void> {
+    const { sizes, json, names } = this.options;
+    const bench: Bench = { sizes, children: this.children };
+    const machine = machineFacts(sizes);
+    try {
+      const rows = await runPairs(probe, bench, (line) => this.io.err(`bench: ${line}`));
+      for (const row of rows.filter(({ measure }) => names.has(measure))) {
+        this.rows.push(row);
+        if (json) this.io.out(JSON.stringify({ ...row, machine }));
+      }
+    } catch (error) {
+      if (this.interrupted) return;
+      this.failures++;
+      const measure = probe.figures[0]!.name;
+      this.io.err(`tunstack: bench: ${measure} failed: ${(error as Error).message}`);
+      if (json) this.io.out(JSON.stringify({ measure, error: (error as Error).message }));
+    } finally {
+      await this.children.killAll();
+    }
+  }
+
+  private table(): string[] {
+    if (this.rows.length === 0) return [];
+    const machine: Machine = machineFacts(this.options.sizes);
+    return ['', machineLine(machine), '', ...tableLines(this.rows)];
+  }
 }
 
 export const bench: Command = {
   name: 'bench',
-  summary: 'measurements on this machine (lookup; others later)',
+  summary: "measures on this machine, beside the kernel's own stack",
   async run(argv: readonly string[], io: Io): Promise<number> {
-    const flags = parseFlags('bench', FLAGS, argv, MEASURES_MAX);
-    if (flags.given.has('help')) {
-      io.out(`tunstack bench lookup [FLAGS]: ${bench.summary}\n\n${flagHelp(FLAGS)}`);
+    const options = parseBenchOptions(argv);
+    if (options.help) {
+      const usage = `tunstack bench MEASURE… [FLAGS]: ${bench.summary}`;
+      io.out(`${usage}\n\n${flagHelp(BENCH_FLAGS)}\n\n${ABOUT}`);
       return EXIT_OK;
     }
-    checkMeasures(flags.positionals);
-    const curve = measureLookupCurve(flags.given.has('quick') ? QUICK : FULL);
-    if (flags.given.has('json')) io.out(JSON.stringify(curve));
-    else for (const line of curveLines(curve)) io.out(line);
-    return EXIT_OK;
+    if (options.list) {
+      for (const line of listLines()) io.out(line);
+      return EXIT_OK;
+    }
+    const needsNetwork = probesFor(options.names).some(({ kind }) => kind === 'pair');
+    if (needsNetwork && !isInside()) {
+      requireMachine();
+      return runInside(argv);
+    }
+    if (needsNetwork) prepareNamespace(options.sizes.congestion);
+    return new BenchRun(options, io).run();
   },
 };

@@ -1,0 +1,36 @@
+/** `lookup-curve` as a probe: what the tables cost as they grow (bench-lookup.ts measures it). */
+import { FULL, type LookupCurve, measureLookupCurve, QUICK } from '../bench-lookup.js';
+import { alignColumns } from '../socket-table.js';
+import type { MemoryProbe } from './measure.js';
+
+/** The curve as a table, ns an operation. */
+export function curveLines({ points, pairs }: LookupCurve): string[] {
+  const ns = (value: number): string => value.toFixed(0);
+  const rows = points.map((point) => [
+    point.operation,
+    point.size.toLocaleString('en-US'),
+    point.of,
+    ns(point.median),
+    ns(point.min),
+    ns(point.max),
+    point.visited === null ? '-' : point.visited.toFixed(2),
+  ]);
+  const head = ['operation', 'size', 'of', 'median', 'min', 'max', 'visited'];
+  return [`ns an operation, ${pairs} rounds`, ...alignColumns([head, ...rows], [1, 3, 4, 5, 6])];
+}
+
+export const lookup: MemoryProbe = {
+  kind: 'memory',
+  figures: [
+    {
+      name: 'lookup-curve',
+      unit: 'ns',
+      goal: null,
+      about: 'lookup, insert and remove as the tables grow, in memory (no privilege)',
+    },
+  ],
+  run(_, quick) {
+    const curve = measureLookupCurve(quick ? QUICK : FULL);
+    return { json: curve, lines: curveLines(curve), row: null };
+  },
+};

@@ -1,0 +1,42 @@
+/** Every measure of the bench, its groups, and which probes a command line asks for. */
+import { bulk } from './bulk.js';
+import { keepalive } from './keepalive.js';
+import { lookup } from './lookup.js';
+import type { Figure, Probe } from './measure.js';
+
+/** In the order in which `all` runs them. */
+export const PROBES: readonly Probe[] = [keepalive, ...bulk, lookup];
+
+/** Short names for several. */
+export const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  http: ['keepalive', 'cpu-per-mreq'],
+  bulk: PROBES.flatMap(({ figures }) => figures.map(({ name }) => name)).filter((name) =>
+    name.startsWith('bulk-'),
+  ),
+  'bulk-out': ['bulk-out-1', 'bulk-out-4'],
+  'bulk-in': ['bulk-in-1', 'bulk-in-4'],
+  lookup: ['lookup-curve'],
+};
+
+export function figureNames(): string[] {
+  return PROBES.flatMap(({ figures }: Probe) => figures.map(({ name }: Figure) => name));
+}
+
+/** The figures that `words` (names, groups, `all`) stand for, or the first word that is none. */
+export function resolveNames(words: readonly string[]): Set<string> | { unknown: string } {
+  const known = figureNames();
+  const wanted = new Set<string>();
+  for (const word of words) {
+    const named = word === 'all' ? known : (GROUPS[word] ?? [word]);
+    for (const name of named) {
+      if (!known.includes(name)) return { unknown: word };
+      wanted.add(name);
+    }
+  }
+  return wanted;
+}
+
+/** The probes that give at least one of `names`. */
+export function probesFor(names: ReadonlySet<string>): Probe[] {
+  return PROBES.filter(({ figures }) => figures.some(({ name }) => names.has(name)));
+}

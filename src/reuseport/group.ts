@@ -39,6 +39,8 @@ export class ReuseportGroup {
    * (BPF_SK_REUSEPORT_SELECT_OR_MIGRATE).
    */
   selectorMigrates = false;
+  /** Its calls are measured and it may lose its place by being slow; a built-in may not. */
+  selectorTimed = true;
   /** Why the last selector was detached without having been asked for; null = it was not. */
   selectorError: string | null = null;
   /** Time beyond its budget that the selector has taken and not saved since, µs. */
@@ -251,6 +253,8 @@ function skUnhashed(sk: SockCommon): boolean {
  * selector; a socket that is not hashed gets a group of its own first.
  * @param migrates the selector also places unfinished connections of closed members
  * @param name what messages call it
+ * @param timed false: it is one of ours, whose cost is known (some look at every member), and no
+ *   budget is kept
  * @returns 0; -EINVAL when SO_REUSEPORT was not set (before listen(), for a listener)
  */
 export function reuseportAttachSelector(
@@ -259,6 +263,7 @@ export function reuseportAttachSelector(
   selector: Selector,
   migrates = false,
   name = 'of the program',
+  timed = true,
 ): number {
   if (skUnhashed(sk)) {
     if (!sk.reuseport) return -EINVAL;
@@ -269,6 +274,7 @@ export function reuseportAttachSelector(
   const group = sk.reuseportCb!;
   group.selector = selector;
   group.selectorName = name;
+  group.selectorTimed = timed;
   group.selectorMigrates = migrates;
   group.selectorError = null;
   group.selectorArrearsUs = 0;

@@ -20,9 +20,9 @@ export const PICKED_BY_SELECTOR = 3;
 const TCP_ESTABLISHED = 1;
 
 /**
- * What one call of a selector may take, µs. What it takes beyond that is owed; calls that take less
- * pay back. Who owes more than SELECTOR_ARREARS_MAX_US is detached. One call adds at most half of
- * that, so that no single pause of the machine costs a good selector its place.
+ * What one call of a user's selector may take, µs. What it takes beyond that is owed; calls that
+ * take less pay back. Who owes more than SELECTOR_ARREARS_MAX_US is detached. One call adds at most
+ * half of that, so that no single pause of the machine costs a good selector its place.
  */
 export const SELECTOR_BUDGET_US = 50;
 export const SELECTOR_ARREARS_MAX_US = 20_000;
@@ -70,7 +70,7 @@ function runSelector(
   group: ReuseportGroup,
   request: SelectorRequest,
 ): SockCommon | null {
-  const clock = request.dryRun ? null : hashinfo.selectorClock;
+  const clock = request.dryRun || !group.selectorTimed ? null : hashinfo.selectorClock;
   const startUs = clock === null ? 0 : clock();
   let index: unknown;
   try {

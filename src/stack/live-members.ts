@@ -2,6 +2,10 @@
  * The members of reuseport groups with the threads that accept from them: how busy a thread is and
  * how long ago it gave a sign of life, read from its region (socket/uapi/heartbeat.ts). The thread
  * of a listener is its owner, BLOCK_OWNER.
+ *
+ * Words of other threads are read plainly here and not with Atomics: each answer is a guess about a
+ * moving thing anyway, an aligned word is never torn, and `least` asks for every member of the
+ * group (Atomics.load is a call in today's V8, six of them a member).
  */
 import type { NetNs } from '../net/netns.js';
 import { BLOCK_OWNER } from '../net/sockmem.js';
@@ -47,8 +51,8 @@ export class LiveMembers extends SocketMembers {
   override heartbeatAgeMs(sk: SockCommon): number {
     const at = this.threadOf(sk);
     if (at < 0) return Number.POSITIVE_INFINITY;
-    if (Atomics.load(this.ctl, at + T_SLEEPING) !== 0) return 0;
-    return beatAgeMs(Atomics.load(this.ctl, at + T_BEAT), this.nowMs);
+    if (this.ctl[at + T_SLEEPING] !== 0) return 0;
+    return beatAgeMs(this.ctl[at + T_BEAT]!, this.nowMs);
   }
 
   /** The time of the batch: the same for all members of a decision, and no clock is read. */
@@ -61,6 +65,6 @@ export class LiveMembers extends SocketMembers {
     const thread = this.ctl[(sk as Tcb).at + BLOCK_OWNER]! - 1;
     if (thread < 0 || thread >= MAX_THREADS) return -1;
     const at = threadAt(this.layout, thread);
-    return Atomics.load(this.ctl, at + T_STATE) === THREAD_FREE ? -1 : at;
+    return this.ctl[at + T_STATE] === THREAD_FREE ? -1 : at;
   }
 }

@@ -23,7 +23,9 @@ export const SELECTOR_FAILED = 2;
  */
 export function attachSelector(tcp: Tcp, tcb: Tcb, name: string): number {
   const builtin = builtinSelector(name);
-  if (builtin !== null) return reuseportAttachSelector(tcp.hashinfo, tcb, builtin, false, name);
+  if (builtin !== null) {
+    return reuseportAttachSelector(tcp.hashinfo, tcb, builtin, false, name, false);
+  }
   if (!mayAttach(tcb)) return -EINVAL;
   if (!name.startsWith('/') || tcp.loadSelector === null) {
     const names = SELECTOR_NAMES.join(', ');

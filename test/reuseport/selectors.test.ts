@@ -199,6 +199,27 @@ describe('reuseport/selectors: least', () => {
     }
   });
 
+  it('is fair among the idle ones, be they one in fifty or nearly all', () => {
+    for (const idleEvery of [1, 2, 10, 50]) {
+      const loads = Array.from({ length: 100 }, (_, i) =>
+        i % idleEvery === 0 ? {} : { connections: 1 + (i % 3) },
+      );
+      const counts = new Rig('least', loads).counts(4000);
+      const idleOnes = counts.filter((_, i) => i % idleEvery === 0);
+      const mean = 4000 / idleOnes.length;
+      // Every choice is one of them; five standard deviations.
+      expect(idleOnes.reduce((sum, count) => sum + count, 0)).to.equal(4000);
+      const least = Math.max(mean - 5 * Math.sqrt(mean), 0);
+      for (const count of idleOnes) expect(count).to.be.within(least, mean + 5 * Math.sqrt(mean));
+    }
+  });
+
+  it('a thread that is busy without a connection is not idle', () => {
+    expect(
+      new Rig('least', [{ busy: 1 }, { busy: 1 }, {}, { ageMs: 9e9 }]).counts(50),
+    ).to.deep.equal([0, 0, 50, 0]);
+  });
+
   it('does not let noise in the utilisation decide between idle members', () => {
     const loads = [{ busy: 0.001 }, { busy: 0.03 }, { busy: 0 }, { busy: 0.05 }];
     expectEven(new Rig('least', loads).counts(2000));

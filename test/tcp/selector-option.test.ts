@@ -236,6 +236,24 @@ describe('tcp/selector-option: names and modules', () => {
     expect(stateOf(host, listeners[0]!)).to.equal(1);
   });
 
+  it('the budget is for modules: a built-in keeps its place however slow the machine is', () => {
+    const { host, said, modules } = rig();
+    const listeners = group(host, 2);
+    let nowUs = 0;
+    host.stack.tcp.hashinfo.selectorClock = () => {
+      nowUs += 60_000;
+      return nowUs;
+    };
+    modules.set('/srv/n.js', byPort(2));
+    for (const name of ['least', 'consistent', '/srv/n.js']) {
+      expect(attach(host, listeners[0]!, name)).to.equal(0);
+      for (let port = 41_000; port < 41_004; port++) taker(host, listeners, port);
+      expect(nameOf(host, listeners[1]!)).to.equal(name === '/srv/n.js' ? '' : name);
+    }
+    expect(said).to.have.length(1);
+    expect(said[0]).to.match(/^selector \/srv\/n\.js detached: it is too slow/);
+  });
+
   it('other texts and levels are not for it', () => {
     const { host } = rig();
     const fd = socket(host);

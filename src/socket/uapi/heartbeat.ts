@@ -37,11 +37,14 @@ export function stampRing(ctl: Int32Array, at: number, nowMs: number): void {
   Atomics.store(ctl, at + T_BEAT, nowMs | 0);
 }
 
-/** How busy the thread with the region at `at` was of late, seen at `nowMs`: 0 to 1. */
+/**
+ * How busy the thread with the region at `at` was of late, seen at `nowMs`: 0 to 1. Read plainly:
+ * the three words belong to no one moment anyway, and selectors ask this often.
+ */
 export function busyShare(ctl: Int32Array, at: number, nowMs: number): number {
-  const sinceMs = beatAgeMs(Atomics.load(ctl, at + T_BEAT), nowMs);
-  const works = Atomics.load(ctl, at + T_SLEEPING) === 0 ? 1 : 0;
-  return blendShare(Atomics.load(ctl, at + T_BUSY) / 1000, works, sinceMs);
+  const sinceMs = beatAgeMs(ctl[at + T_BEAT]!, nowMs);
+  const works = ctl[at + T_SLEEPING] === 0 ? 1 : 0;
+  return blendShare(ctl[at + T_BUSY]! / 1000, works, sinceMs);
 }
 
 export class Heartbeat {

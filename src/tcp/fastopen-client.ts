@@ -116,21 +116,29 @@ export function fastopenSynText(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen): number
  */
 export function fastopenSynAck(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   const tfo = tcb.tfo!;
-  const { net } = tcp;
   remember(tcp, tcb, tfo, seg);
   Atomics.store(tcp.ctl, tcb.sndRing + RING_HEAD, tcb.sndUna);
-  if (before(tcb.sndUna, tcb.sndNxt)) {
-    tcb.sndNxt = tcb.sndUna;
+  if (fastopenAcked(tcp, tcb, tfo, tcb.sndUna)) addSynText(tcp, tcb, seg);
+}
+
+/**
+ * Our SYN has been acknowledged up to `ack`, by a SYN-ACK or, when the SYNs have crossed, by what
+ * has completed that handshake. False: its text was left out and is sent again.
+ */
+export function fastopenAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): boolean {
+  const { net } = tcp;
+  if (before(ack, tcb.sndNxt)) {
+    tcb.sndNxt = ack;
     tcb.totalRetrans++;
     net.count(Mib.TcpRetransSegs);
     net.count(Mib.TCPFastOpenActiveFail);
-    return;
+    return false;
   }
   if (tfo.synBytes > 0) {
     tcb.synDataAcked = true;
     net.count(Mib.TCPFastOpenActive);
   }
-  addSynText(tcp, tcb, seg);
+  return true;
 }
 
 /** What the SYN-ACK tells for the next time (Linux: tcp_fastopen_cache_set). */

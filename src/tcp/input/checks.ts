@@ -11,7 +11,7 @@ import { ackNow, enterQuickack } from '../ack-policy.js';
 import { fastopenOddEnd } from '../fastopen-path.js';
 import { receiveWindow } from '../rcv-window.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
-import { after, before } from '../seq.js';
+import { after, before, between } from '../seq.js';
 import { tcpFail } from '../set-state.js';
 import {
   inStates,
@@ -253,7 +253,7 @@ export function checkSyn(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     tcb.state === TCP_SYN_RECV &&
     tcb.parent === null &&
     (seg.flags & ACK) !== 0 &&
-    seg.ack === tcb.sndNxt &&
+    between(seg.ack, (tcb.iss + 1) | 0, tcb.sndNxt) &&
     ((seg.seq + 1) | 0) === tcb.rcvNxt &&
     seg.endSeq === tcb.rcvNxt;
   if (!crossed) challengeSyn(tcp, tcb);

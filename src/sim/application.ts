@@ -2,10 +2,11 @@
  * The application of one host: its listeners, its ends of connections, and the calls that its dice
  * make. Calls that make no sense are made, too; they must be refused and change nothing.
  */
-import { EAGAIN, EINPROGRESS, EINVAL } from '../net/errno.js';
+import { EAGAIN, EINPROGRESS, EINVAL, EOPNOTSUPP } from '../net/errno.js';
 import { Mib } from '../net/mib.js';
 import { BLOCK_RADDR, BLOCK_RPORT } from '../net/sockmem.js';
 import {
+  IPPROTO_TCP,
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
@@ -15,6 +16,7 @@ import {
   SO_REUSEADDR,
   SO_REUSEPORT,
   SOL_SOCKET,
+  TCP_FASTOPEN,
 } from '../socket/uapi/constants.js';
 import { TCP_ESTABLISHED } from '../tcp/state.js';
 import { type Dice, Dice as DiceOf, FOR_CHILD } from './dice.js';
@@ -143,7 +145,7 @@ export class Application {
     const { host, parameters, world } = this;
     const { seed, bytes, faults } = parameters;
     const dice = new DiceOf(FOR_CHILD, seed, host.index, host.life, this.accepts++);
-    const plan = makePlan(dice, bytes, faults.has('rude'));
+    const plan = makePlan(dice, bytes, faults);
     const at = host.mem.blockAt(fd);
     const { ctl } = host.mem;
     const endpoint = new Endpoint(
@@ -208,6 +210,9 @@ export class Application {
       stack.setsockoptText(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_SELECTOR, dice.pick(SELECTORS));
     }
     this.setOption(dice, fd);
+    if (this.parameters.faults.has('fastopen')) {
+      stack.setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, 5, 0);
+    }
     if (stack.bind(fd, 0, port) !== 0 || stack.listen(fd, backlog) !== 0) {
       stack.close(fd);
       return;
@@ -222,10 +227,7 @@ export class Application {
 
   /** Opens a connection. `port` 0 = any local port. */
   connect(dice: Dice, address: number, port: number, localPort: number): void {
-    const { host, parameters, world } = this;
-    const { stack } = host;
-    const { bytes, faults } = parameters;
-    const plan = makePlan(dice, bytes, faults.has('rude'));
+    const { stack } = this.host;
     const fd = stack.socket(0);
     if (fd < 0) return;
     this.setOption(dice, fd);
@@ -233,16 +235,27 @@ export class Application {
       stack.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1, 0);
       stack.bind(fd, 0, localPort);
     }
-    const result = stack.connect(fd, address, port);
-    if (result !== -EINPROGRESS) {
+    this.open(dice, fd, address, port);
+  }
+
+  /** connect() of `fd`, which is closed by a failure. */
+  private open(dice: Dice, fd: number, address: number, port: number): void {
+    const { host, parameters, world } = this;
+    const { stack } = host;
+    const { bytes, faults } = parameters;
+    const plan = makePlan(dice, bytes, faults);
+    const early = dice.chance(0.5) && faults.has('fastopen');
+    let result = stack.connect(fd, address, port, early);
+    if (result === -EOPNOTSUPP && early) result = stack.connect(fd, address, port);
+    if (result !== -EINPROGRESS && result !== 0) {
       must(result < 0, 'connect', () => `connect: ${result}`);
       stack.close(fd);
       return;
     }
-    this.connects++;
     const endpoint = new Endpoint(world, host, fd, address, port, plan);
     endpoint.registerOwn();
-    this.endpoints.set(fd, endpoint);
+    if (result !== 0 || endpoint.launch()) this.connects++;
+    if (!endpoint.closed) this.endpoints.set(fd, endpoint);
   }
 
   private setOption(dice: Dice, fd: number): void {
@@ -253,7 +266,8 @@ export class Application {
 
   /** A call that the dice choose. */
   call(dice: Dice): void {
-    const rude = this.parameters.faults.has('rude');
+    const { faults } = this.parameters;
+    const rude = faults.has('rude');
     const kind = dice.uniform();
     const endpoint = this.someEndpoint(dice);
     if (kind < 0.5) this.connectSomewhere(dice);
@@ -263,7 +277,14 @@ export class Application {
     else if (kind < 0.8) this.getSome(dice);
     else if (kind < 0.9) this.nonsense(dice);
     else if (endpoint !== null && kind < 0.94) endpoint.shutdown(SHUT_WR);
-    else if (endpoint !== null && rude) this.endRudely(dice, endpoint);
+    else if (endpoint !== null && kind < 0.97 && rude) this.endRudely(dice, endpoint);
+    else if (endpoint !== null && kind >= 0.97 && faults.has('again')) {
+      endpoint.abandon();
+      this.endpoints.delete(endpoint.fd);
+      const port = dice.pick(PORTS);
+      this.open(dice, endpoint.fd, dice.pick(this.addresses), port);
+      return;
+    }
     if (endpoint?.closed) this.endpoints.delete(endpoint.fd);
   }
 

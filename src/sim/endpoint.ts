@@ -16,11 +16,13 @@ import {
   ETIMEDOUT,
 } from '../net/errno.js';
 import { BLOCK_EVENTS, BLOCK_STATE, STREAM_ENDED } from '../net/sockmem.js';
+import { MSG_MORE, MSG_OOB } from '../socket/uapi/constants.js';
 import { TCP_CLOSE, TCP_SYN_RECV, TCP_SYN_SENT } from '../tcp/state.js';
 import type { Dice } from './dice.js';
 import { must, SimFailure } from './failure.js';
 import type { SimHost } from './host.js';
 import { type Half, type HalfOwner, type Ledger, STRETCH_MAX } from './ledger.js';
+import type { Fault } from './parameters.js';
 
 /** How an end of a connection behaves. */
 export interface Plan {
@@ -34,6 +36,10 @@ export interface Plan {
   readonly end: 'drain' | 'hold' | 'close' | 'linger' | 'abort' | 'shutRd';
   /** Bytes after which a rude end comes. */
   readonly cut: number;
+  /** Every so many writes: urgent, or with more to follow; every so many reads: a look first. */
+  readonly urgentEach: number;
+  readonly moreEach: number;
+  readonly peekEach: number;
 }
 
 const RUDE: readonly Plan['end'][] = ['close', 'linger', 'abort', 'shutRd'];
@@ -46,11 +52,17 @@ const SO_LINGER = 13;
 const SHUT_RD = 0;
 const SHUT_WR = 1;
 
+/** An urgent byte that is so far ahead may be beyond every urgent pointer. */
+const POINTER_REACH = 60_000;
+
 /** Draws a plan. */
-export function makePlan(dice: Dice, mostBytes: number, rude: boolean): Plan {
+export function makePlan(dice: Dice, mostBytes: number, faults: ReadonlySet<Fault>): Plan {
   const bytes = dice.chance(0.15) ? 0 : dice.spread(1, mostBytes);
   const pause = (): number => (dice.chance(0.7) ? 0 : dice.spread(1, 200_000));
-  const end = rude && dice.chance(0.5) ? dice.pick(RUDE) : dice.pick(['drain', 'drain', 'hold']);
+  const rude = faults.has('rude') && dice.chance(0.5);
+  const end = rude ? dice.pick(RUDE) : dice.pick(['drain', 'drain', 'hold']);
+  const each = (probability: number): number => (dice.chance(probability) ? dice.int(1, 8) : 0);
+  const urgentEach = each(0.6);
   return {
     bytes,
     writeMost: dice.spread(Math.max(1, bytes >> 9), STRETCH_MAX),
@@ -59,6 +71,9 @@ export function makePlan(dice: Dice, mostBytes: number, rude: boolean): Plan {
     readPauseUs: pause(),
     end: end as Plan['end'],
     cut: dice.int(0, bytes),
+    urgentEach: faults.has('urgent') ? urgentEach : 0,
+    moreEach: each(0.3),
+    peekEach: each(0.3),
   };
 }
 
@@ -108,6 +123,8 @@ export class Endpoint implements HalfOwner {
   readonly startUs: number;
   private writeUs = 0;
   private readUs = 0;
+  private writes = 0;
+  private reads = 0;
   private readonly world: EndpointWorld;
 
   constructor(
@@ -159,7 +176,9 @@ export class Endpoint implements HalfOwner {
     if (this.closed) return;
     this.wakeUs = Infinity;
     const { state } = this;
-    if (state !== TCP_SYN_SENT && state !== TCP_SYN_RECV) {
+    // A child of Fast Open may do everything before its handshake is over.
+    const isEarly = state === TCP_SYN_RECV && this.peer !== null;
+    if (isEarly || (state !== TCP_SYN_SENT && state !== TCP_SYN_RECV)) {
       // Before the SYN-ACK what the peer sends had no name.
       this.peer ??= this.host.halves(this.fd, this.world.ledger).peer;
       this.doWrites();
@@ -167,6 +186,14 @@ export class Endpoint implements HalfOwner {
       if (!this.closed) this.maybeEnd();
     }
     if (this.world.calm && !this.closed) this.giveUpUs = this.lastProgressUs + PATIENCE_US;
+  }
+
+  /** Fast Open: the SYN waits for text. False = it never went. */
+  launch(): boolean {
+    this.doWrites();
+    if (this.closed) return this.own!.written > 0;
+    this.host.stack.published(this.fd);
+    return true;
   }
 
   private get nowUs(): number {
@@ -186,7 +213,7 @@ export class Endpoint implements HalfOwner {
         return;
       }
       const wanted = Math.min(plan.writeMost, plan.bytes - own.written);
-      const taken = host.write(this.fd, own.bytes(own.written, wanted));
+      const taken = host.write(this.fd, own.bytes(own.written, wanted), this.writeFlags());
       if (taken === -ENOBUFS) {
         this.waitForMemory();
         return;
@@ -198,10 +225,27 @@ export class Endpoint implements HalfOwner {
       }
       must(taken <= wanted, 'write', () => `${taken} of ${wanted} bytes taken`);
       own.written += taken;
+      this.noteUrgent();
+      this.writes++;
       this.lastProgressUs = nowUs;
       this.writeUs = nowUs + plan.writePauseUs;
       if (this.endsRudely()) return;
     }
+  }
+
+  private writeFlags(): number {
+    const { writes, plan } = this;
+    const urgent = plan.urgentEach > 0 && writes % plan.urgentEach === 0;
+    const more = plan.moreEach > 0 && writes % plan.moreEach === 0;
+    return (urgent ? MSG_OOB : 0) | (more ? MSG_MORE : 0);
+  }
+
+  /** The last byte that was taken is urgent, if the write was. */
+  private noteUrgent(): void {
+    if ((this.writeFlags() & MSG_OOB) === 0) return;
+    const own = this.own!;
+    own.urgent.add(own.written - 1);
+    if (this.host.unacknowledged(this.fd) > POINTER_REACH) own.vague = true;
   }
 
   /** Another connection may give some back; in the calm that is waited for, but not for ever. */
@@ -213,14 +257,16 @@ export class Endpoint implements HalfOwner {
   }
 
   private doReads(): void {
-    const { plan, world, host, nowUs } = this;
+    const { plan, world, nowUs } = this;
     while (!this.closed && !this.finSeen) {
       if (nowUs < this.readUs && !world.calm) {
         this.wakeAt(this.readUs);
         return;
       }
       const most = world.calm ? STRETCH_MAX : plan.readMost;
-      const count = host.read(this.fd, world.scratch, most);
+      this.look(most);
+      if (this.closed) return;
+      const count = this.readSome(most);
       if (count === -EAGAIN) return;
       if (count < 0) {
         this.fail(-count);
@@ -232,9 +278,35 @@ export class Endpoint implements HalfOwner {
       }
       this.peer!.verify(world.scratch, count, this.read);
       this.read += count;
+      this.reads++;
       this.lastProgressUs = nowUs;
       this.readUs = nowUs + plan.readPauseUs;
     }
+  }
+
+  /** read(), which passes over urgent bytes that are not in line. */
+  private readSome(most: number): number {
+    const { host, fd, world } = this;
+    const from = host.readAt(fd);
+    const count = host.read(fd, world.scratch, most);
+    const passed = ((host.readAt(fd) - from) | 0) - Math.max(0, count);
+    if (passed !== 0) this.peer!.passOver(passed, this.read);
+    this.read += passed;
+    return count;
+  }
+
+  /** Now and then: MSG_PEEK and MSG_OOB before a read. */
+  private look(most: number): void {
+    const { host, fd, plan, reads, world } = this;
+    if (plan.peekEach === 0 || reads % plan.peekEach !== 0) return;
+    const { count, passed } = host.peek(fd, world.scratch, most);
+    if (count > 0) this.peer!.verify(world.scratch, count, this.read + passed);
+    if (count < 0 && count !== -EAGAIN) {
+      this.fail(-count);
+      return;
+    }
+    const urgent = host.readUrgent(fd);
+    if (urgent > 0) this.peer!.verifyUrgent(urgent - 256);
   }
 
   /** read() has said 0. */
@@ -339,6 +411,15 @@ export class Endpoint implements HalfOwner {
     this.closed = true;
     const result = this.host.stack.abort(this.fd);
     must(result === 0, 'abort', () => `fd ${this.fd}: ${result}`);
+  }
+
+  /** connect() to nobody: the connection ends, and the descriptor stays. */
+  abandon(): void {
+    if (this.closed) return;
+    this.log('disconnect');
+    this.closed = true;
+    const result = this.host.stack.disconnect(this.fd);
+    must(result === 0, 'disconnect', () => `fd ${this.fd}: ${result}`);
   }
 
   /** The connection has died of `errno`: was that in order? */

@@ -6,7 +6,7 @@
  */
 
 import type { Device } from '../net/env.js';
-import { RING_NOTICE } from '../net/ring.js';
+import { RING_HEAD, RING_NOTICE, ringUsed } from '../net/ring.js';
 import { CHECKSUM_UNNECESSARY, type Skb } from '../net/skb.js';
 import {
   BLOCK_LADDR,
@@ -25,6 +25,7 @@ import {
   fileWrite,
   NEED_RING,
 } from '../socket/uapi/file-ops.js';
+import { filePassedOver, fileReadUrgent } from '../socket/uapi/file-read.js';
 import { Stack } from '../stack/stack.js';
 import { SimMemory } from './arena.js';
 import { Dice, FOR_STACK } from './dice.js';
@@ -148,12 +149,13 @@ export class SimHost {
     return fileAccept(this.mem, fd, APPLICATION);
   }
 
-  write(fd: number, bytes: Uint8Array): number {
-    let taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length);
+  /** `flags`: MSG_MORE, MSG_OOB. */
+  write(fd: number, bytes: Uint8Array, flags = 0): number {
+    let taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length, flags);
     if (taken === NEED_RING) {
       const attached = this.stack.attachSendRing(fd);
       if (attached !== 0) return attached;
-      taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length);
+      taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length, flags);
     }
     if (taken > 0 && filePublishedDue(this.mem, fd)) {
       this.mem.ctl[this.mem.blockAt(fd) + BLOCK_SND + RING_NOTICE] = 0;
@@ -169,6 +171,28 @@ export class SimHost {
       this.stack.consumed(fd);
     }
     return count;
+  }
+
+  /** MSG_PEEK: what read() would give, and how many urgent bytes it would pass over before. */
+  peek(fd: number, target: Uint8Array, most: number): { count: number; passed: number } {
+    const passed = filePassedOver(this.mem, fd);
+    const count = fileRead(this.mem, fd, APPLICATION, target, 0, most, true);
+    return { count, passed };
+  }
+
+  /** MSG_OOB: the byte + 256, 0 at the end of the stream, or -errno. */
+  readUrgent(fd: number): number {
+    return fileReadUrgent(this.mem, fd, false);
+  }
+
+  /** Where read() goes on in the numbers of the peer. */
+  readAt(fd: number): number {
+    return this.mem.ctl[this.mem.blockAt(fd) + BLOCK_RCV + RING_HEAD]!;
+  }
+
+  /** Bytes that the peer has not acknowledged. */
+  unacknowledged(fd: number): number {
+    return ringUsed(this.mem.ctl, this.mem.blockAt(fd) + BLOCK_SND);
   }
 
   /** What the connection behind `fd` sends, and what it gets. */

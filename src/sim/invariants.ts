@@ -238,7 +238,8 @@ export class Invariants {
   /** Whatever is waited for has a timer, or waits for nothing but the application. */
   private checkTimers(tcb: Tcb): void {
     const { rtoUs, retransUs } = tcb;
-    if (rtoUs < RTO_MIN_US || rtoUs > RTO_MAX_US) throw this.wrong('RTO', `${rtoUs} µs`, tcb);
+    const leastUs = Math.min(RTO_MIN_US, tcb.tcp.net.sysctl.tcpRtoMinUs);
+    if (rtoUs < leastUs || rtoUs > RTO_MAX_US) throw this.wrong('RTO', `${rtoUs} µs`, tcb);
     const armed = Math.min(retransUs, tcb.delackUs, tcb.keepUs) !== Infinity;
     if (armed && tcb.timerIndex < 0) throw this.wrong('timer', 'due but not armed', tcb);
     // A mark stands for output that is about to happen.

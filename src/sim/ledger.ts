@@ -5,7 +5,7 @@
  * applications: those are endpoint.ts's.
  */
 import { mix } from './dice.js';
-import { SimFailure } from './failure.js';
+import { must, SimFailure } from './failure.js';
 
 /** A prime, so that a shift by a ring's size shows. */
 const PERIOD = 65_521;
@@ -47,6 +47,13 @@ export class Half {
   reborn = false;
   /** Which bytes it has cannot be told: see Ledger.distrust. */
   unknown = false;
+  /** Places of its urgent bytes, which a reader may pass over. */
+  readonly urgent: Set<number> = new Set();
+  /**
+   * One was written so far ahead of what was acknowledged that no urgent pointer reaches it: until
+   * it does, receivers see a mark at the end of what it reaches (as with Linux).
+   */
+  vague = false;
   private readonly phase: number;
 
   constructor(way: string, iss: number, phase: number) {
@@ -70,6 +77,22 @@ export class Half {
   bytes(position: number, length: number): Uint8Array {
     const from = (this.phase + position) % PERIOD;
     return PATTERN.subarray(from, from + length);
+  }
+
+  /** Fails unless reading may pass over `count` bytes from `position` on: urgent ones. */
+  passOver(count: number, position: number): void {
+    if (this.unknown || this.vague) return;
+    for (let at = position; at < position + count; at++) {
+      const known = this.urgent.has(at) || this.reborn;
+      must(known, 'data', () => `${this.name}: byte ${at} is passed over`);
+    }
+  }
+
+  /** Fails unless `byte` is one of the urgent ones. */
+  verifyUrgent(byte: number): void {
+    if (this.unknown || this.vague || this.reborn) return;
+    const known = [...this.urgent].some((at) => this.bytes(at, 1)[0] === byte);
+    must(known, 'data', () => `${this.name}: urgent byte ${byte}`);
   }
 
   /** Fails unless `count` bytes of `got` are those from `position` on. */

@@ -9,6 +9,7 @@ const IP_BYTES = 20;
 const DF = 0x4000;
 const MF = 0x2000;
 const FIN_PSH = 0x09;
+const ECN_MASK = 3;
 
 /** TCP or ICMP header checksum field, from the transport header on. */
 export const TCP_CHECK = 16;
@@ -22,6 +23,18 @@ function sealIp(bytes: Uint8Array, view: DataView): void {
   view.setUint16(2, bytes.length);
   view.setUint16(10, 0);
   view.setUint16(10, internetChecksum(bytes.subarray(0, IP_BYTES)));
+}
+
+/**
+ * Gives an ECN-capable packet another code point (RFC 3168 5); false = it is not ECN-capable, or
+ * has that one.
+ */
+export function setEcn(bytes: Uint8Array, codePoint: number): boolean {
+  const old = bytes[1]! & ECN_MASK;
+  if (old === 0 || old === codePoint) return false;
+  bytes[1] = (bytes[1]! & ~ECN_MASK) | codePoint;
+  sealIp(bytes, viewOf(bytes));
+  return true;
 }
 
 /** Writes the whole checksum of a TCP segment over IPv4 (header of 20 bytes). */

@@ -23,6 +23,10 @@ export const FAULTS = [
   'offload',
   'tight',
   'rude',
+  'ecn',
+  'fastopen',
+  'urgent',
+  'again',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

@@ -17,8 +17,9 @@ import {
   cutSegments,
   headersOf,
   mayFragment,
+  setEcn,
 } from './packet-forms.js';
-import type { Path } from './path.js';
+import { ARRIVES, LOST_IN_BURST, type Path, SWALLOWED } from './path.js';
 
 /** 198.18.1.1 is host 0. */
 const FIRST_ADDRESS = (198 << 24) | (18 << 16) | (1 << 8) | 1;
@@ -29,6 +30,9 @@ const HOST_UNREACH = 1;
 const FRAG_NEEDED = 4;
 const PROTOCOL_TCP = 6;
 const ICMP_INFORMATIONAL = [0, 8];
+/** Code points of the IP header (RFC 3168 5). */
+const NOT_ECT = 0;
+const CE = 3;
 
 export function addressOf(host: number): number {
   return (FIRST_ADDRESS + host) | 0;
@@ -51,16 +55,58 @@ export class Flight implements Timed {
   }
 }
 
-/** What the router did, for reports and for the counters' sums. */
+/** What the router did, for reports and for the counters' sums; all but the first are packets. */
 export interface RouterCounts {
   taken: number;
   delivered: number;
+  /** For whatever reason; the two below are part of it. */
   lost: number;
-  queueFull: number;
-  tooLarge: number;
-  corrupted: number;
+  lostInBursts: number;
+  swallowed: number;
+  delayed: number;
+  jittered: number;
+  overtaking: number;
   duplicated: number;
+  corrupted: number;
+  /** They waited behind others, or found no place to wait. */
+  queued: number;
+  queueFull: number;
+  /** Too large for the path, with and without telling. */
+  tooLarge: number;
+  tooLargeUntold: number;
+  fragments: number;
+  /** Cut out of a super-packet, or delivered as one. */
+  segments: number;
+  superPackets: number;
+  /** Marked by a full queue, or stripped of what it marks. */
+  marked: number;
+  bleached: number;
   errorsSent: number;
+}
+
+function nothingYet(): RouterCounts {
+  return {
+    taken: 0,
+    delivered: 0,
+    lost: 0,
+    lostInBursts: 0,
+    swallowed: 0,
+    delayed: 0,
+    jittered: 0,
+    overtaking: 0,
+    duplicated: 0,
+    corrupted: 0,
+    queued: 0,
+    queueFull: 0,
+    tooLarge: 0,
+    tooLargeUntold: 0,
+    fragments: 0,
+    segments: 0,
+    superPackets: 0,
+    marked: 0,
+    bleached: 0,
+    errorsSent: 0,
+  };
 }
 
 /** One host's end of the link. */
@@ -89,16 +135,7 @@ export class HostLink implements CountedLink {
 export class Router {
   nowUs = 0;
   readonly flights: EventQueue<Flight> = new EventQueue();
-  readonly counts: RouterCounts = {
-    taken: 0,
-    delivered: 0,
-    lost: 0,
-    queueFull: 0,
-    tooLarge: 0,
-    corrupted: 0,
-    duplicated: 0,
-    errorsSent: 0,
-  };
+  readonly counts: RouterCounts = nothingYet();
   /** Changes with every packet: two runs are the same if their digests are. */
   digest = 0;
   /** paths[from * hosts + to]. */
@@ -131,6 +168,7 @@ export class Router {
       this.counts.queueFull++;
       return false;
     }
+    if (path.hasQueue) this.counts.queued++;
     if (path.down && path.tellsDown) this.tell(from, bytes, HOST_UNREACH, 0);
     this.route(path, from, to, bytes, skb);
     return true;
@@ -143,12 +181,15 @@ export class Router {
     const trusts = this.links[to]?.offload.checksum ?? false;
     // Two ends with offload on a path that fits: what is one piece stays one piece.
     if (partial && fits && trusts) {
+      if (skb.gsoSize > 0) this.counts.superPackets++;
       this.fly(path, to, bytes, true, skb.gsoSize);
       return;
     }
     let pieces = [bytes];
-    if (skb.gsoSize > 0) pieces = cutSegments(bytes, skb.gsoSize);
-    else if (partial) completeTcpChecksum(bytes);
+    if (skb.gsoSize > 0) {
+      pieces = cutSegments(bytes, skb.gsoSize);
+      this.counts.segments += pieces.length;
+    } else if (partial) completeTcpChecksum(bytes);
     for (const piece of pieces) this.forward(path, from, to, piece);
   }
 
@@ -156,10 +197,15 @@ export class Router {
     if (bytes.length <= path.mtu) {
       this.fly(path, to, bytes, false, 0);
     } else if (mayFragment(bytes)) {
-      for (const piece of cutFragments(bytes, path.mtu)) this.fly(path, to, piece, false, 0);
-    } else {
+      for (const piece of cutFragments(bytes, path.mtu)) {
+        this.counts.fragments++;
+        this.fly(path, to, piece, false, 0);
+      }
+    } else if (path.tellsMtu) {
       this.counts.tooLarge++;
-      if (path.tellsMtu) this.tell(from, bytes, FRAG_NEEDED, path.mtu);
+      this.tell(from, bytes, FRAG_NEEDED, path.mtu);
+    } else {
+      this.counts.tooLargeUntold++;
     }
   }
 
@@ -174,13 +220,21 @@ export class Router {
   }
 
   private fly(path: Path, to: number, bytes: Uint8Array, trusted: boolean, gsoSize: number): void {
+    const { counts } = this;
     const fate = path.decide(bytes.length);
-    if (fate.lost) {
-      this.counts.lost++;
+    if (fate.lost !== ARRIVES) {
+      counts.lost++;
+      if (fate.lost === LOST_IN_BURST) counts.lostInBursts++;
+      else if (fate.lost === SWALLOWED) counts.swallowed++;
       return;
     }
+    if (path.delayUs > 0) counts.delayed++;
+    if (fate.jittered) counts.jittered++;
+    if (fate.overtakes) counts.overtaking++;
+    if (path.bleaches && setEcn(bytes, NOT_ECT)) counts.bleached++;
+    if (fate.marked && setEcn(bytes, CE)) counts.marked++;
     if (fate.copyUs > 0) {
-      this.counts.duplicated++;
+      counts.duplicated++;
       this.launch(to, bytes, trusted, gsoSize, fate.copyUs);
     }
     if (fate.bits === 0) {
@@ -191,7 +245,7 @@ export class Router {
     const broken = bytes.slice();
     if (trusted) completeTcpChecksum(broken);
     corruptBits(broken, fate.bit, fate.bits);
-    this.counts.corrupted++;
+    counts.corrupted++;
     this.launch(to, broken, false, gsoSize, fate.arrivalUs);
   }
 

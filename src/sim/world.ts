@@ -116,6 +116,9 @@ export class World implements EndpointWorld {
     const dice = new Dice(FOR_HOST, seed, index, life);
     const profile = dice.chance(0.7) ? '6.18' : '5.0';
     const sysctl = drawSysctls(dice, this.has('sysctl'));
+    const wants = new Dice(FOR_HOST, seed, index, life, 1);
+    if (this.has('ecn')) sysctl['net.ipv4.tcp_ecn'] = wants.pick(['1', '1', '2']);
+    if (this.has('fastopen')) sysctl['net.ipv4.tcp_fastopen'] = wants.pick(['3', '3', '1', '515']);
     const mtu = dice.pick([1500, 1500, 1500, 576, 9000]);
     const gso = dice.pick([0, 65_535, 65_535, 16_384]);
     const tight = dice.chance(0.5) && this.has('tight');

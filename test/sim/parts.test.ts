@@ -108,7 +108,7 @@ describe('sim: path', () => {
       const fate = path.decide(100);
       if (fate.lost) lost++;
       if (fate.lost && !before) bursts++;
-      before = fate.lost;
+      before = fate.lost !== 0;
     }
     // Ten packets each, and one in eleven is bad.
     expect(lost / bursts).to.be.within(8, 12);
@@ -134,7 +134,7 @@ describe('sim: path', () => {
     path.enqueue(0, 100);
     const { lost, bits, copyUs } = path.decide(100);
     expect({ lost, bits, copyUs, tells: path.tellsMtu }).to.deep.equal({
-      lost: false,
+      lost: 0,
       bits: 0,
       copyUs: 0,
       tells: true,

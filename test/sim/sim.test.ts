@@ -137,7 +137,8 @@ describe('sim: what is wrong is found', () => {
         if (calls++ % 3 === 0) this.ready.length = 0;
       };
     const busy = { ...PLAIN, bytes: 1_000_000 };
-    withHost('poll', deaf, () => expect(kindOf(busy)).to.equal('stuck'));
+    // A listener that does not hear of its connections lets those that follow time out.
+    withHost('poll', deaf, () => expect(kindOf(busy)).to.be.oneOf(['stuck', 'error']));
   });
 
   it('a packet that is counted twice', () => {

@@ -3,19 +3,25 @@
  * in memory: a listener of a group of 1 to 1,024 members, a connection among 1 to 1,000,000, and
  * putting a connection into the table and taking it out. Lookups go through inetLookup with all
  * that a SYN or a segment would cause; keys are drawn beforehand, so that a draw costs nothing.
+ *
+ * Beside each stands its control (bench-lookup-reads.ts): the same reads of plain arrays of the
+ * same size, and nothing else. A million connections are 44 MB of tables, which no cache holds; the
+ * control says what that alone costs. Times are CPU time of this process, so that a machine that is
+ * busy with others does not show; what is left of them is the caches that they share with us.
  */
 import type { Device } from '../net/env.js';
 import { NetNs } from '../net/netns.js';
 import { IFINDEX_LINK, Skb } from '../net/skb.js';
 import { BLOCK_WORDS, SocketMemory } from '../net/sockmem.js';
 import { Sysctl } from '../net/sysctl.js';
-import { inetEhashInsert, inetEhashRemove } from '../reuseport/ehash.js';
+import { inetEhashfn, inetEhashInsert, inetEhashRemove } from '../reuseport/ehash.js';
 import { inetCskGetPort } from '../reuseport/get-port.js';
 import { inetHashListen } from '../reuseport/hash-listen.js';
 import { InetHashinfo } from '../reuseport/hashinfo.js';
 import { inetLookup } from '../reuseport/lookup.js';
 import { SK_FULL, SockCommon } from '../reuseport/sock-common.js';
 import { seededRandom } from '../testing/memory-stack.js';
+import { ConnectionReads, MemberReads } from './bench-lookup-reads.js';
 
 const TCP_ESTABLISHED = 1;
 const TCP_LISTEN = 10;
@@ -24,13 +30,15 @@ const PORT = 80;
 /** As a machine that expects a million connections is set: net.ipv4.tcp_ehash_entries. */
 const EHASH_BUCKETS = 1 << 20;
 const KEYS = 1 << 14;
+/** A SockCommon takes some 200 bytes. */
+const MEMBER_WORDS = 50;
 const NO_LINK: Device = {
   mtu: 1500,
   offload: { checksum: false, gsoMaxBytes: 0 },
   transmit: () => true,
 };
 
-/** One size and its cost, nanoseconds an operation: median and range of the rounds. */
+/** One size and its cost, nanoseconds of CPU an operation: median and range of the rounds. */
 export interface CurvePoint {
   /** What grows: members of the group, or connections in the table. */
   readonly of: 'members' | 'connections';
@@ -39,6 +47,13 @@ export interface CurvePoint {
   readonly median: number;
   readonly min: number;
   readonly max: number;
+  /**
+   * The same reads of plain arrays alone, measured right after it; median. null for remove, which
+   * touches what was inserted a moment before.
+   */
+  readonly reads: number | null;
+  /** Median of what each round took beyond its reads. */
+  readonly beyond: number | null;
   /** Table rows that a lookup looks at, mean; null for insert and remove. */
   readonly visited: number | null;
 }
@@ -99,11 +114,19 @@ function connection(i: number): SockCommon {
   return sk;
 }
 
+const NS_PER_US = 1000;
+
+/** CPU time of this process so far, ns. */
+function cpuNs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * NS_PER_US;
+}
+
 /** Nanoseconds for each of `count` operations that `deed` does. */
 function timed(count: number, deed: () => void): number {
-  const start = process.hrtime.bigint();
+  const start = cpuNs();
   deed();
-  return Number(process.hrtime.bigint() - start) / count;
+  return (cpuNs() - start) / count;
 }
 
 /** One round of a point; made beforehand, so that rounds of different sizes can take turns. */
@@ -112,6 +135,8 @@ interface Probe {
   readonly size: number;
   readonly operation: CurvePoint['operation'];
   readonly round: () => number;
+  /** Its control, null = it has none. */
+  readonly reads: (() => number) | null;
   readonly visited: number | null;
 }
 
@@ -125,6 +150,11 @@ function visitedBy(hashinfo: InetHashinfo, ask: (i: number) => void): number {
   return sum / KEYS;
 }
 
+const control =
+  (reads: { round(): void }): (() => number) =>
+  () =>
+    timed(KEYS, () => reads.round());
+
 function membersProbe(size: number): Probe {
   const hashinfo = tables(1024);
   listenAll(hashinfo, size);
@@ -135,6 +165,10 @@ function membersProbe(size: number): Probe {
   const ask = (i: number): void => {
     inetLookup(hashinfo, addresses[i]!, ports[i]!, SERVER, PORT, IFINDEX_LINK, skb);
   };
+  const slots = Int32Array.from({ length: KEYS }, (_, i) => {
+    ask(i);
+    return hashinfo.slot;
+  });
   return {
     of: 'members',
     size,
@@ -143,8 +177,22 @@ function membersProbe(size: number): Probe {
       timed(KEYS, () => {
         for (let i = 0; i < KEYS; i++) ask(i);
       }),
+    reads: control(new MemberReads(size, slots, MEMBER_WORDS)),
     visited: visitedBy(hashinfo, ask),
   };
+}
+
+/** The reads on the way to each of `asked`; to the end of its chain, if it is not in the table. */
+function readsOf(
+  hashinfo: InetHashinfo,
+  socks: readonly SockCommon[],
+  asked: readonly SockCommon[],
+): ConnectionReads {
+  const hashes = Int32Array.from(asked, ({ rcvSaddr, num, daddr, dport }) =>
+    inetEhashfn(hashinfo, rcvSaddr, num, daddr, dport),
+  );
+  const inTable = asked.map((sk) => (sk.ehashSlot < 0 ? null : sk));
+  return new ConnectionReads(hashinfo.ehash, socks, inTable, hashes);
 }
 
 /** Lookup of, and insertion and removal beside, `size` connections. */
@@ -160,25 +208,36 @@ function connectionProbes(size: number): Probe[] {
   const ask = (i: number): void => {
     inetLookup(hashinfo, addresses[i]!, ports[i]!, SERVER, PORT, IFINDEX_LINK, null);
   };
-  const probe = (operation: CurvePoint['operation'], round: () => number): Probe => ({
+  const hits = readsOf(
+    hashinfo,
+    socks,
+    Array.from(asked, (i) => socks[i]!),
+  );
+  const misses = readsOf(hashinfo, socks, fresh);
+  const probe = (
+    operation: CurvePoint['operation'],
+    reads: Probe['reads'],
+    round: () => number,
+  ): Probe => ({
     of: 'connections',
     size,
     operation,
     round,
+    reads,
     visited: operation === 'lookup' ? visitedBy(hashinfo, ask) : null,
   });
   return [
-    probe('lookup', () =>
+    probe('lookup', control(hits), () =>
       timed(KEYS, () => {
         for (let i = 0; i < KEYS; i++) ask(i);
       }),
     ),
-    probe('insert', () =>
+    probe('insert', control(misses), () =>
       timed(KEYS, () => {
         for (const sk of fresh) inetEhashInsert(hashinfo, sk, null);
       }),
     ),
-    probe('remove', () =>
+    probe('remove', null, () =>
       timed(KEYS, () => {
         for (const sk of fresh) inetEhashRemove(hashinfo, sk);
       }),
@@ -189,26 +248,33 @@ function connectionProbes(size: number): Probe[] {
 /** Rounds of warm-up before the first one that counts: the compiler's time is not the table's. */
 const WARM_UP_ROUNDS = 3;
 
+function middle(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
+}
+
 export function measureLookupCurve({ members, connections, rounds }: Sizes): LookupCurve {
   const probes = [...members.map(membersProbe), ...connections.flatMap(connectionProbes)];
   const times = probes.map((): number[] => []);
+  const reads = probes.map((): number[] => []);
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
     probes.forEach((probe, i) => {
       const ns = probe.round();
-      if (round >= 0) times[i]!.push(ns);
+      const readNs = probe.reads?.() ?? Number.NaN;
+      if (round < 0) return;
+      times[i]!.push(ns);
+      reads[i]!.push(readNs);
     });
   }
-  const points = probes.map(({ of, size, operation, visited }, i) => {
-    const sorted = times[i]!.sort((a, b) => a - b);
-    return {
-      of,
-      size,
-      operation,
-      median: sorted[sorted.length >> 1]!,
-      min: sorted[0]!,
-      max: sorted.at(-1)!,
-      visited,
-    };
-  });
+  const points = probes.map((probe, i) => ({
+    of: probe.of,
+    size: probe.size,
+    operation: probe.operation,
+    median: middle(times[i]!),
+    min: Math.min(...times[i]!),
+    max: Math.max(...times[i]!),
+    reads: probe.reads === null ? null : middle(reads[i]!),
+    beyond: probe.reads === null ? null : middle(times[i]!.map((ns, k) => ns - reads[i]![k]!)),
+    visited: probe.visited,
+  }));
   return { measure: 'lookup-curve', unit: 'ns', pairs: rounds, points };
 }

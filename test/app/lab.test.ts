@@ -150,6 +150,15 @@ describe('app/bench', function () {
       expect(min).to.be.above(0).and.at.most(median);
       expect(max).to.be.at.least(median);
     }
+    for (const { operation, median, max, reads, beyond } of curve.points) {
+      expect(reads === null).to.equal(operation === 'remove');
+      expect(beyond === null).to.equal(operation === 'remove');
+      if (reads === null) continue;
+      expect(reads).to.be.above(0);
+      // Medians of the same rounds: what is beyond the reads is less than the whole.
+      expect(beyond!).to.be.below(max);
+      expect(median).to.be.above(0);
+    }
     const visited = curve.points.filter(({ operation }) => operation === 'lookup');
     // One listener, whatever the group's size; one connection and whom it shares a bucket with.
     expect(visited.every((point) => point.visited! >= 1 && point.visited! < 1.2)).to.equal(true);
@@ -158,8 +167,10 @@ describe('app/bench', function () {
   it('lookup prints a table', async () => {
     const { code, out } = await run('bench', 'lookup', '--quick');
     expect(code).to.equal(0);
-    expect(out).to.match(/^ns an operation, 3 rounds\noperation +size +of +median/);
-    expect(out).to.match(/^insert +100,000 connections +\d+ +\d+ +\d+ +-$/m);
+    expect(out).to.match(
+      /^ns of CPU an operation, 3 rounds\noperation +size +of +median min max reads beyond/,
+    );
+    expect(out).to.match(/^insert +100,000 connections +\d+ +\d+ +\d+ +\d+ +-?\d+ +-$/m);
   });
 
   it('refuses what nobody has heard of, and no measure at all', async () => {

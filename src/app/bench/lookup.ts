@@ -3,9 +3,9 @@ import { FULL, type LookupCurve, measureLookupCurve, QUICK } from '../bench-look
 import { alignColumns } from '../socket-table.js';
 import type { MemoryProbe } from './measure.js';
 
-/** The curve as a table, ns an operation. */
+/** The curve as a table, ns of CPU an operation. */
 export function curveLines({ points, pairs }: LookupCurve): string[] {
-  const ns = (value: number): string => value.toFixed(0);
+  const ns = (value: number | null): string => (value === null ? '-' : value.toFixed(0));
   const rows = points.map((point) => [
     point.operation,
     point.size.toLocaleString('en-US'),
@@ -13,10 +13,17 @@ export function curveLines({ points, pairs }: LookupCurve): string[] {
     ns(point.median),
     ns(point.min),
     ns(point.max),
+    ns(point.reads),
+    ns(point.beyond),
     point.visited === null ? '-' : point.visited.toFixed(2),
   ]);
-  const head = ['operation', 'size', 'of', 'median', 'min', 'max', 'visited'];
-  return [`ns an operation, ${pairs} rounds`, ...alignColumns([head, ...rows], [1, 3, 4, 5, 6])];
+  const head = ['operation', 'size', 'of', 'median', 'min', 'max', 'reads', 'beyond', 'visited'];
+  return [
+    `ns of CPU an operation, ${pairs} rounds`,
+    ...alignColumns([head, ...rows], [1, 3, 4, 5, 6, 7, 8]),
+    'visited: table rows looked at. reads: the same reads of plain arrays of the same size alone,',
+    'which grow with the tables because caches do not. beyond: what the operation takes besides.',
+  ];
 }
 
 export const lookup: MemoryProbe = {

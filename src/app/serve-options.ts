@@ -199,10 +199,13 @@ function selector(flags: ParsedFlags): string {
   const text = flags.values.get('select') ?? 'hash';
   if (SELECTOR_NAMES.includes(text)) return text;
   const path = resolve(text);
-  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return path;
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (there?.isFile()) return path;
+  const why =
+    text === '' || there === undefined ? `there is no file ${path}` : `${path} is no file`;
+  const names = SELECTOR_NAMES.join(', ');
   throw new UsageError(
-    `serve: --select ${text}: must be one of ${SELECTOR_NAMES.join(', ')}, or a module; ` +
-      `there is no file ${path}`,
+    `serve: --select ${text}: must be one of ${names}, or a module; ${why}`,
     `tunstack serve --select ${nearest(text, SELECTOR_NAMES) ?? 'p2c'}`,
   );
 }

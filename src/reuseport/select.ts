@@ -63,7 +63,8 @@ function selectByHash(
 
 /**
  * The member that the group's selector names, or null: the choice is the hash's. A selector that
- * throws or takes too long is detached on the spot. In a dry run it cannot lose anything.
+ * throws, takes too long or answers a promise is detached on the spot. In a dry run it cannot lose
+ * anything.
  */
 function runSelector(
   hashinfo: InetHashinfo,
@@ -88,7 +89,12 @@ function runSelector(
   ) {
     return group.socks[index]!;
   }
-  if (index !== HASHS_TURN && !request.dryRun) recordStray(hashinfo, group, index);
+  if (index === HASHS_TURN || request.dryRun) return null;
+  if (isThenable(index)) {
+    detachFailed(hashinfo, group, 'it answered a promise, which a SYN cannot wait for');
+  } else if (group.selector !== null) {
+    recordStray(hashinfo, group, index);
+  }
   return null;
 }
 
@@ -137,9 +143,19 @@ function recordStray(hashinfo: InetHashinfo, group: ReuseportGroup, index: unkno
 function textOf(value: unknown): string {
   try {
     const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-    return text.replace(/\s+/g, ' ').slice(0, 200);
+    const line = text.replace(/\s+/g, ' ').slice(0, 200);
+    return typeof value === 'bigint' ? `${line}n` : line;
   } catch {
     return 'something that has no text';
+  }
+}
+
+/** A promise, or what behaves like one: an async function has been given. */
+function isThenable(value: unknown): boolean {
+  try {
+    return typeof value === 'object' && value !== null && 'then' in value;
+  } catch {
+    return false;
   }
 }
 

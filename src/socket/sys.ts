@@ -212,7 +212,8 @@ function socket(context: SysContext, domain: number, type: number, protocol: num
   if (kind === SOCK_DGRAM || kind === SOCK_RAW) return -EPROTONOSUPPORT;
   if (kind !== SOCK_STREAM) return -ESOCKTNOSUPPORT;
   if (protocol !== IPPROTO_IP && protocol !== IPPROTO_TCP) return -EPROTONOSUPPORT;
-  const uid = process.getuid?.() ?? 0;
+  // sock_i_uid: the owner of the inode, which is the effective user.
+  const uid = process.geteuid?.() ?? 0;
   const fd = context.port.call(OP_SOCKET, 0, uid);
   if (fd >= 0 && (flags & SOCK_NONBLOCK) !== 0) setNonblocking(context, fd, true);
   return fd;

@@ -39,7 +39,10 @@ function required(path: string): unknown {
 function refusal(error: unknown, path: string): Error {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   const text = typeof message === 'string' ? message : String(error);
-  const reason = new Error(`${nameOf(error)}${text.split('\n')[0]}`);
+  const reason = new Error(`${nameOf(error)}${text.split('\n')[0]}${whereIn(path, error)}`);
+  if (code === 'ERR_REQUIRE_ASYNC_MODULE') {
+    reason.message = 'it has a top-level await, and a selector cannot wait for anything';
+  }
   // MODULE_NOT_FOUND may also be about something that the module itself requires.
   const itself = text.startsWith(`Cannot find module '${path}'`);
   if (code === 'MODULE_NOT_FOUND' && itself) {
@@ -47,6 +50,15 @@ function refusal(error: unknown, path: string): Error {
     return Object.assign(reason, { code: 'ENOENT' });
   }
   return reason;
+}
+
+/** Where in the module it went wrong, when the error says so. */
+function whereIn(path: string, error: unknown): string {
+  if (error instanceof SyntaxError) return `; \`node --check ${path}\` shows where`;
+  const stack = error instanceof Error ? String(error.stack) : '';
+  const at = stack.indexOf(`${path}:`);
+  const place = at < 0 ? null : /^:(\d+)/.exec(stack.slice(at + path.length));
+  return place === null ? '' : `, in line ${place[1]}`;
 }
 
 function nameOf(error: unknown): string {

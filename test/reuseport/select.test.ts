@@ -60,6 +60,14 @@ const STRAY: unknown[] = [
   ...[-2, 4, 5, 1e9, 1.5, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
   ...['1', '', null, undefined, true, {}, [], [1], 1n, Symbol('one'), () => 0],
   Object.create(null),
+  new Proxy(
+    {},
+    {
+      has() {
+        throw new Error('do not ask');
+      },
+    },
+  ),
 ];
 
 /** Hashes that spread over the whole range. */

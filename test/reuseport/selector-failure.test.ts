@@ -87,6 +87,26 @@ describe('reuseport/select: a selector that throws', () => {
     });
   }
 
+  it('is detached likewise when it is an async function, and says what it is', () => {
+    const made = rig((async () => 2) as unknown as Selector);
+    for (let i = 0; i < 5; i++) expect(made.pick()).to.equal(BY_HASH);
+    expect(made.calls).to.equal(1);
+    expect(made.said).to.deep.equal([
+      'selector /srv/mine.js detached: it answered a promise, which a SYN cannot wait for; ' +
+        'the hash chooses from now on',
+    ]);
+  });
+
+  it('a slow stray answer is one message, not two', () => {
+    const made = rig(() => 99);
+    made.costUs = SELECTOR_ARREARS_MAX_US;
+    for (let i = 0; i < 5; i++) expect(made.pick()).to.equal(BY_HASH);
+    expect(made.said).to.have.length(2);
+    expect(made.said[0]).to.contain('answered 99');
+    expect(made.said[1]).to.contain('too slow');
+    expect(made.tables.net.mib[Mib.TunSelectorFallback]).to.equal(made.calls - 1);
+  });
+
   it('may be replaced, and the next one counts for itself', () => {
     const made = rig(() => {
       throw new Error('once');

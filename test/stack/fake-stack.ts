@@ -77,6 +77,8 @@ interface FakeSock {
 }
 
 export class FakeStack implements StackCalls {
+  /** Owner of the socket made last. */
+  lastUid = -1;
   /** What setsockoptText was given, by `fd:name`. */
   readonly texts: Map<string, string> = new Map();
   readonly net: NetNs = null as unknown as NetNs;
@@ -98,7 +100,8 @@ export class FakeStack implements StackCalls {
     return this.socks.size;
   }
 
-  socket(_uid: number): number {
+  socket(uid: number): number {
+    this.lastUid = uid;
     const fd = this.mem.allocFd(KIND_TCP);
     if (fd < 0) return fd;
     this.socks.set(fd, {

@@ -5,7 +5,7 @@
  */
 import { Children } from './bench/children.js';
 import { type Machine, machineFacts, machineLine } from './bench/machine.js';
-import type { Bench, PairProbe, Row } from './bench/measure.js';
+import type { Bench, MemoryProbe, PairProbe, Row } from './bench/measure.js';
 import { isInside, prepareNamespace, requireMachine, runInside } from './bench/namespace.js';
 import { BENCH_FLAGS, type BenchOptions, parseBenchOptions } from './bench/options.js';
 import { runPairs } from './bench/pairs.js';
@@ -66,13 +66,17 @@ class BenchRun {
     for (const probe of probesFor(this.options.names)) {
       if (this.interrupted) return;
       if (probe.kind === 'pair') await this.pairs(probe);
-      else {
-        const { json, lines, row } = probe.run(this.options.sizes, this.options.quick);
-        if (row !== null) this.rows.push(row);
-        if (this.options.json) this.io.out(JSON.stringify(json));
-        else for (const line of lines) this.io.out(line);
-      }
+      else this.memory(probe);
     }
+  }
+
+  private memory(probe: MemoryProbe): void {
+    const { sizes, quick, json, names } = this.options;
+    const said = probe.run(sizes, quick);
+    const wanted = (row: { measure?: string }): boolean => names.has(row.measure ?? '');
+    this.rows.push(...said.rows.filter(wanted));
+    if (json) for (const row of said.json.filter(wanted)) this.io.out(JSON.stringify(row));
+    else for (const line of said.lines) this.io.out(line);
   }
 
   /** A probe that fails does not take the others' figures along. */

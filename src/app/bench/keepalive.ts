@@ -1,6 +1,7 @@
 /**
  * Requests a second over 64 connections that stay: the demo server's /ok beside the raw responder,
- * and what a million of them cost in CPU time of the server's process.
+ * with what a million of them cost in CPU time of the server's process; and node:http over our
+ * `net`-shaped API beside node:http on the kernel's stack.
  */
 import { wrk } from './loads.js';
 import type { PairProbe } from './measure.js';
@@ -8,7 +9,7 @@ import type { PairProbe } from './measure.js';
 export const KEEPALIVE_CONNECTIONS = 64;
 const MILLION = 1e6;
 
-export const keepalive: PairProbe = {
+const raw: PairProbe = {
   kind: 'pair',
   figures: [
     {
@@ -31,3 +32,21 @@ export const keepalive: PairProbe = {
     return [perSecond, ((side.cpuSeconds() - before) * MILLION) / requests];
   },
 };
+
+const nodeHttp: PairProbe = {
+  kind: 'pair',
+  figures: [
+    {
+      name: 'keepalive-http',
+      unit: '1/s',
+      goal: { of: 'ratio', atLeast: 1 },
+      about: "the same from node:http, over our net beside the kernel's",
+    },
+  ],
+  plan: { server: 'http' },
+  async take(side, bench) {
+    return [(await wrk(side, bench, KEEPALIVE_CONNECTIONS)).perSecond];
+  },
+};
+
+export const keepalive: readonly PairProbe[] = [raw, nodeHttp];

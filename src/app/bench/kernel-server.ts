@@ -2,7 +2,7 @@
  * The kernel's side of the comparison, a program of its own: Node's `net` on the kernel's stack as
  * a raw responder, in one thread. Port 80 parses requests with the parser of our demo server and
  * answers `/ok` and `/bytes/N` with the same heads; port 7 echoes, port 9 discards. Says {"pid"}
- * when it listens; ends with its parent.
+ * when it listens; ends with its parent. Its argument is the backlog.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { TEXT } from '../demo-server/answer.js';
@@ -14,7 +14,7 @@ import {
 } from '../http/request-head.js';
 import { ResponseHeads } from '../http/response.js';
 
-const BACKLOG = 4096;
+const BACKLOG = Number(process.argv[2]);
 const BYTES_PREFIX = '/bytes/';
 const BLOCK: Buffer = Buffer.alloc(1 << 20, 'kernel');
 

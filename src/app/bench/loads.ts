@@ -1,4 +1,5 @@
 /** The load generators as functions: wrk, and our own programs (load.ts), as child processes. */
+import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { FailedError } from '../command.js';
 import type { LoadJob } from './load-job.js';
@@ -11,6 +12,12 @@ const GIGABIT = 1e9;
 export async function runLoad<T>({ children }: Bench, job: LoadJob): Promise<T> {
   const text = await children.output([process.execPath, LOAD, JSON.stringify(job)], true);
   return JSON.parse(text) as T;
+}
+
+/** Starts a job that lasts until it is stopped; it is under way when this resolves. */
+export async function startLoad({ children }: Bench, job: LoadJob): Promise<ChildProcess> {
+  const argv = [process.execPath, LOAD, JSON.stringify(job)];
+  return (await children.ready<object>(argv)).child;
 }
 
 /** What wrk counted. */

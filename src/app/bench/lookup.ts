@@ -38,6 +38,6 @@ export const lookup: MemoryProbe = {
   ],
   run(_, quick) {
     const curve = measureLookupCurve(quick ? QUICK : FULL);
-    return { json: curve, lines: curveLines(curve), row: null };
+    return { json: [curve], lines: curveLines(curve), rows: [] };
   },
 };

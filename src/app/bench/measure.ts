@@ -68,6 +68,8 @@ export interface ServerPlan {
   readonly mtu?: number;
   /** False = packet by packet on our side, and no segments larger than the MTU on the other. */
   readonly offload?: boolean;
+  /** Of every listener; default BACKLOG of sides.ts. */
+  readonly backlog?: number;
   /** Knobs of both stacks. */
   readonly sysctl?: Readonly<Record<string, string>>;
   /** One sample of each side is all: a process gives no memory back. */
@@ -83,12 +85,12 @@ export interface PairProbe {
   take(side: Side, bench: Bench): Promise<readonly number[]>;
 }
 
-/** What a measurement in this process says: a row, or a curve with lines of its own. */
+/** What a measurement in this process says: rows of the table, or a curve with lines of its own. */
 export interface Said {
-  readonly json: object;
-  /** Its own lines; empty = its row belongs into the table. */
+  /** One object for each measure, for `--json`. */
+  readonly json: readonly object[];
   readonly lines: readonly string[];
-  readonly row: Row | null;
+  readonly rows: readonly Row[];
 }
 
 /** A measurement in this process alone: no namespace, no kernel beside it. */
@@ -119,4 +121,6 @@ export interface Row {
   readonly goal: Goal | null;
   readonly met: boolean | null;
   readonly samples: { readonly ours: readonly number[]; readonly kernel: readonly number[] };
+  /** The curve behind the figure, where there is one. */
+  readonly points?: readonly object[];
 }

@@ -51,10 +51,14 @@ export function requireMachine(): void {
   );
 }
 
+/** As many descriptors as the kernel allows (fs.nr_open's default), or as this user may have. */
+const OPEN_FILES = 'ulimit -n 1048576 2>/dev/null || ulimit -n "$(ulimit -H -n)"; exec "$@"';
+
 /** The same command line in a network namespace of its own. @returns its exit code */
 export async function runInside(argv: readonly string[]): Promise<number> {
   const signals = new StopSignals(() => process.exit(EXIT_INTERRUPTED));
-  const command = ['-n', process.execPath, CLI, 'bench', ...argv];
+  const shell = ['sh', '-c', OPEN_FILES, 'sh'];
+  const command = ['-n', ...shell, process.execPath, CLI, 'bench', ...argv];
   const child = spawn('unshare', command, {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     detached: true,
@@ -115,4 +119,17 @@ export function joinByVeth(pid: number, mtu: number, offload: boolean): void {
   must(...there, 'addr', 'add', `${KERNEL_SERVER}/24`, 'dev', 'bench1');
   must(...there, 'link', 'set', 'bench1', ...size, 'up');
   must(...there, 'route', 'add', 'default', 'via', KERNEL_CLIENT);
+}
+
+/**
+ * Gives this namespace `count` addresses to reach a server from, the first being the one it has.
+ * @returns them
+ */
+export function addSources(link: { peer: string; device: string }, count: number): string[] {
+  const [network, last] = [link.peer.replace(/\d+$/, ''), Number(/\d+$/.exec(link.peer)![0])];
+  const sources = Array.from({ length: count }, (_, i) => `${network}${last - i}`);
+  for (const source of sources.slice(1)) {
+    must('ip', 'addr', 'replace', `${source}/24`, 'dev', link.device);
+  }
+  return sources;
 }

@@ -57,7 +57,8 @@ export function isMet(goal: Goal | null, ours: Spread, ratio: Spread | null): bo
 
 export function rowOf({ name, unit, goal }: Figure, { ours, kernel }: Samples): Row {
   const our = spreadOf(ours);
-  const ratio = kernel.length === 0 ? null : ratioOf(ours, kernel);
+  const hasRatio = kernel.length > 0 && kernel.every((value) => value !== 0);
+  const ratio = hasRatio ? ratioOf(ours, kernel) : null;
   return {
     measure: name,
     unit,

@@ -1,21 +1,42 @@
 /** Every measure of the bench, its groups, and which probes a command line asks for. */
 import { bulk } from './bulk.js';
+import { connections } from './connections.js';
+import { crowd } from './crowd.js';
+import { echo } from './echo.js';
+import { flood } from './flood.js';
+import { idle } from './idle.js';
 import { keepalive } from './keepalive.js';
+import { latency } from './latency.js';
 import { lookup } from './lookup.js';
 import type { Figure, Probe } from './measure.js';
+import { plain } from './plain.js';
 
 /** In the order in which `all` runs them. */
-export const PROBES: readonly Probe[] = [keepalive, ...bulk, lookup];
+export const PROBES: readonly Probe[] = [
+  ...keepalive,
+  ...connections,
+  ...bulk,
+  echo,
+  latency,
+  ...plain,
+  idle,
+  crowd,
+  lookup,
+  flood,
+];
 
 /** Short names for several. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
-  http: ['keepalive', 'cpu-per-mreq'],
+  http: ['keepalive', 'keepalive-http', 'cpu-per-mreq'],
+  cps: ['connections-64', 'connections-256'],
   bulk: PROBES.flatMap(({ figures }) => figures.map(({ name }) => name)).filter((name) =>
     name.startsWith('bulk-'),
   ),
   'bulk-out': ['bulk-out-1', 'bulk-out-4'],
   'bulk-in': ['bulk-in-1', 'bulk-in-4'],
   lookup: ['lookup-curve'],
+  memory: ['idle-bytes', 'idle-bytes-1m'],
+  accept: ['connections-64', 'connections-256', 'synflood', 'synflood-failed'],
 };
 
 export function figureNames(): string[] {

@@ -28,6 +28,7 @@ const DEVICE = 'bench-tun';
 const ADDRESS = '198.18.0.1';
 const PEER = '198.18.0.254';
 const MTU = 1500;
+const BACKLOG = 4096;
 /** proc(5): fields 14 and 15 of stat count in these. */
 const TICKS_PER_SECOND = 100;
 
@@ -96,15 +97,16 @@ async function startOurs(
   sizes: Sizes,
   directory: string,
 ): Promise<Started> {
-  const { mtu = MTU, offload = true } = plan;
+  const { mtu = MTU, offload = true, backlog = BACKLOG } = plan;
   const control = join(directory, 'control.sock');
   const place = ['--tun', DEVICE, '--address', `${ADDRESS}/24`, '--peer', PEER];
-  const rest = ['--mtu', String(mtu), '--workers', String(sizes.workers)];
-  const demo = [CLI, 'serve', '--json', '--services', '--backlog', '4096', '--control', control];
+  const crew = ['--workers', String(sizes.workers), '--backlog', String(backlog)];
+  const demo = [CLI, 'serve', '--json', '--services', '--control', control];
   const argv = [
     ...(plan.server === 'http' ? [OUR_HTTP] : demo),
     ...place,
-    ...rest,
+    ...crew,
+    ...['--mtu', String(mtu)],
     ...(offload ? [] : ['--no-offload']),
     ...sysctlFlags(plan, sizes),
   ];
@@ -120,7 +122,8 @@ async function startOurs(
 async function startKernel(children: Children, plan: ServerPlan, sizes: Sizes): Promise<Started> {
   const front = namespaceCommand(sizes.congestion, plan.sysctl ?? {});
   const program = plan.server === 'http' ? KERNEL_HTTP : KERNEL_DEMO;
-  const command = [...front, process.execPath, program];
+  const backlog = String(plan.backlog ?? BACKLOG);
+  const command = [...front, process.execPath, program, backlog];
   const { child, said } = await children.ready<{ pid: number }>(command);
   joinByVeth(said.pid, plan.mtu ?? MTU, plan.offload ?? true);
   const where = {

@@ -25,6 +25,7 @@ import {
   THREAD,
   WorkerCounters,
 } from './demo-server/worker-counters.js';
+import { finishHandshakes } from './handshakes.js';
 import { HungWorkers } from './hung-workers.js';
 import type { ServeOptions } from './serve-options.js';
 import type { WorkerOrder } from './worker-message.js';
@@ -134,10 +135,16 @@ export class Crew {
     for (const post of this.posts) if (post.thread === null) this.startAgain(post, '', 0);
   }
 
-  /** Stops accepting, lets connections finish, ends the threads. */
+  /** Stops listening, lets handshakes and connections finish, ends the threads. */
   async leave(): Promise<void> {
     this.letGo();
     const { sys } = this.parts.handle;
+    const rows = this.parts.handle.sockets().filter(({ state }) => state === 'LISTEN');
+    await finishHandshakes(
+      sys,
+      rows.map(({ fd }) => fd),
+      pause,
+    );
     const acceptor = this.posts.find((post) => post.worker < 0)?.thread;
     if (acceptor) {
       sys.write(this.acceptorStopFd, ONE);

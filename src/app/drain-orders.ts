@@ -4,10 +4,10 @@
  * demo-server/server-loop.ts's; the asking end is drain.ts.
  */
 import type { Sys } from '../socket/sys-table.js';
-import { SO_DRAIN, SOL_SOCKET } from '../socket/uapi/constants.js';
 import { FailedError, UsageError } from './command.js';
 import type { ControlFields } from './control-protocol.js';
 import { ACTIVE, type WorkerCounters, type WorkerState } from './demo-server/worker-counters.js';
+import { halfOpenAt } from './handshakes.js';
 import type { AcceptModel } from './serve-options.js';
 import type { ShownSocket } from './socket-table.js';
 
@@ -97,12 +97,6 @@ function statusOf(parts: DrainParts, worker: number): DrainStatus {
     members: main?.group ?? 0,
     warning: warningOf(parts),
   };
-}
-
-/** Handshakes under way at a listener: the second word of SO_DRAIN. */
-function halfOpenAt(sys: DrainParts['sys'], fd: number): number {
-  const words = new Int32Array(2);
-  return sys.getsockopt(fd, SOL_SOCKET, SO_DRAIN, words) === 2 ? words[1]! : 0;
 }
 
 function warningOf({ crew, accept }: DrainParts): string {

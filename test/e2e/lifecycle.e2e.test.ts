@@ -5,11 +5,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { expect } from 'chai';
+import { ask as askControl } from '../../src/app/control-client.js';
+import type { ShownSocket } from '../../src/app/socket-table.js';
 import { connected, exchange, whoamis } from './clients.js';
-import { devices, processesMarked, scratchDirectory, suiteWith } from './machine.js';
+import { devices, must, processesMarked, scratchDirectory, suiteWith } from './machine.js';
 import { type ServeProcess, startServe, summaryOf, withServe } from './serve-process.js';
 
 const NPM_START = ['npm', 'start', '--silent', '--'];
@@ -172,4 +175,52 @@ suiteWith(['tun', 'ip'], 'end to end: a worker that fails', () => {
       expect((await fetch(serve.at('/debug/throw'))).status).to.equal(404);
     });
   });
+});
+
+/** How many handshakes are under way. */
+async function halfOpen({ control }: ServeProcess): Promise<number> {
+  const rows = (await askControl(
+    'sockets',
+    control,
+    {},
+    { minisocks: true, details: true },
+  )) as ShownSocket[];
+  return rows.filter(({ state }) => state === 'SYN-RECV').length;
+}
+
+/** Loses what clients send after their SYN. @returns ends that */
+async function withoutThirdPackets(tun: string): Promise<() => Promise<unknown>> {
+  await must(['nft', 'add', 'table', 'ip', 'tunstack']);
+  const chain = '{ type filter hook output priority 0; }';
+  await must(['nft', 'add', 'chain', 'ip', 'tunstack', 'out', chain]);
+  const match = ['oifname', tun, 'tcp', 'flags', '&', 'ack', '==', 'ack', 'drop'];
+  await must(['nft', 'add', 'rule', 'ip', 'tunstack', 'out', ...match]);
+  return () => must(['nft', 'delete', 'table', 'ip', 'tunstack']);
+}
+
+/** What a new connection gets at once: 'ECONNREFUSED', or 'nothing'. */
+async function knock({ ready }: ServeProcess): Promise<string> {
+  const socket = connect({ host: ready.address, port: ready.port });
+  const nothing = pause(50).then(() => 'nothing');
+  const answer = await Promise.race([endOf(socket), nothing]);
+  socket.destroy();
+  return answer;
+}
+
+suiteWith(['tun', 'ip', 'nft'], 'end to end: handshakes when serve ends', () => {
+  for (const model of ['reuseport', 'shared', 'dispatch']) {
+    it(`finish and are served, while nobody new is let in (--accept ${model})`, async () => {
+      const serve = await startServe(['--accept', model]);
+      const { address, port, tun } = serve.ready;
+      const again = await withoutThirdPackets(tun);
+      const late = Array.from({ length: 20 }, () => exchange(address, port, '/ok'));
+      while ((await halfOpen(serve)) < late.length) await pause(5);
+      const stopped = serve.stop();
+      while ((await knock(serve)) !== 'ECONNREFUSED');
+      await again();
+      for (const answer of await Promise.all(late)) expect(answer).to.match(/OK$/);
+      const { code, stderr } = await stopped;
+      expect(code, stderr).to.equal(0);
+    });
+  }
 });

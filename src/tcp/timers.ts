@@ -242,7 +242,7 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   // As after a handshake that took more than one retransmission.
   if (child && tcb.retransmits > 1) tcb.cwnd = tcb.sndMss + 1;
   tcb.rttTimed = false;
-  if (tcb.retransmits > linear) tcb.rtoUs = Math.min(tcb.rtoUs * 2, RTO_MAX_US);
+  if (tcb.retransmits > linear) tcb.rtoUs = Math.min(tcb.rtoUs * 2, rtoMaxUs(tcb));
   tcb.retransUs = nowUs + clampedRtoUs(tcp, tcb, tcb.rtoUs);
   tcp.mark(tcb, tcb.state === TCP_SYN_SENT ? PENDING_SYN : PENDING_SYNACK);
 }
@@ -345,7 +345,8 @@ export function requestTimer(req: RequestSock, nowUs: number): void {
   const resend = !req.acked || req.timeouts >= listener.deferAccept - 1;
   if (req.timeouts === 0) listener.listen!.young--;
   req.timeouts++;
-  net.timers.arm(req, nowUs + Math.min(RTO_INITIAL_US * 2 ** req.timeouts, RTO_MAX_US));
+  const rtoMax = net.sysctl.tcpRtoMaxMs * 1000;
+  net.timers.arm(req, nowUs + Math.min(RTO_INITIAL_US * 2 ** req.timeouts, rtoMax));
   if (orphaned) net.count(Mib.TCPMigrateReqSuccess);
   if (!resend) return;
   req.retransmits++;

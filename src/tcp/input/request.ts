@@ -229,6 +229,7 @@ function startFromRequest(
   child.tsOffset = req.tsOffset;
   child.tsRecent = req.tsRecent;
   child.tsRecentUs = net.nowUs;
+  child.lastReceivedUs = child.lastSentUs = net.nowUs;
   if (req.peerWscale >= 0) {
     child.wscaleOk = true;
     child.sndWscale = req.peerWscale;

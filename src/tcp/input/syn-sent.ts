@@ -106,6 +106,7 @@ function takeSyn(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.sndUna = seg.ack;
   tcb.sndSml = tcb.sndUna;
+  tcb.lastReceivedUs = tcb.lastSentUs = tcp.net.nowUs;
   if (tcb.tfo !== null) fastopenSynAck(tcp, tcb, seg);
   if (tcb.retransmits === 0) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
   tcb.cwnd = initialCwnd(tcb.retransmits);

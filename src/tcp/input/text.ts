@@ -41,7 +41,11 @@ export function dataQueue(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     return;
   }
   const window = receiveWindow(tcb);
-  if (!before(seg.seq, (tcb.rcvNxt + window) | 0) && seg.length > 0) {
+  const head = before(seg.seq, tcb.rcvNxt);
+  // At a closed window even text that is new only behind is refused; a bare FIN is not.
+  const closed = window === 0 && head;
+  if (closed || (!before(seg.seq, (tcb.rcvNxt + window) | 0) && seg.length > 0)) {
+    if (closed) setDsack(tcp, tcb, seg.seq, tcb.rcvNxt, Mib.TCPDSACKOldSent);
     if (window === 0) tcp.net.count(Mib.TCPZeroWindowDrop);
     enterQuickack(tcb);
     ackNow(tcp, tcb);
@@ -68,6 +72,16 @@ function setDsack(tcp: Tcp, tcb: Tcb, left: number, right: number, counter: numb
   tcp.net.count(counter);
   tcb.dsackLeft = left;
   tcb.dsackRight = right;
+}
+
+/** There is one D-SACK block: another duplicate counts only if it touches the first. */
+function extendDsack(tcp: Tcp, tcb: Tcb, left: number, right: number): void {
+  if (tcb.dsackLeft === tcb.dsackRight) {
+    setDsack(tcp, tcb, left, right, Mib.TCPDSACKOldSent);
+  } else if (!after(left, tcb.dsackRight) && !after(tcb.dsackLeft, right)) {
+    tcb.dsackLeft = seqMin(left, tcb.dsackLeft);
+    tcb.dsackRight = seqMax(right, tcb.dsackRight);
+  }
 }
 
 /**
@@ -129,6 +143,8 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   const waiting = !atEnd && tcb.ofo !== null && tcb.ofo.count > 0;
   if (filled || cut || waiting) ackNow(tcp, tcb);
   else if (!fin) ackCheck(tcp, tcb);
+  // No more of a peer that sends its FIN over and over to a closed window.
+  if (fin && length === 0 && receiveWindow(tcb) === 0) ackNow(tcp, tcb);
   if (fin) tcpFin(tcp, tcb);
 }
 
@@ -142,13 +158,18 @@ function dataReady(tcp: Tcp, tcb: Tcb): void {
   tcp.events.ready(tcb.fd, EPOLLIN);
 }
 
-/** Takes what now follows without a gap out of the out-of-order ranges. */
+/**
+ * Takes what now follows without a gap out of the out-of-order ranges. What has just come a second
+ * time with the text that filled the gap is a duplicate (Linux: tcp_ofo_queue).
+ */
 function mergeOfo(tcp: Tcp, tcb: Tcb): boolean {
   const { ofo } = tcb;
   if (ofo === null || ofo.count === 0 || after(ofo.left(0), tcb.rcvNxt)) return false;
   tcp.net.count(Mib.TCPOFOMerge);
+  const came = tcb.rcvNxt;
   while (ofo.count > 0 && !after(ofo.left(0), tcb.rcvNxt)) {
     const right = ofo.right(0);
+    if (before(ofo.left(0), came)) extendDsack(tcp, tcb, ofo.left(0), seqMin(right, came));
     if (after(right, tcb.rcvNxt)) tcb.rcvNxt = right;
     ofo.trimBefore(tcb.rcvNxt);
   }

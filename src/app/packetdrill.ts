@@ -4,7 +4,8 @@
  * wrong.
  */
 import { readFileSync } from 'node:fs';
-import { type Outcome, runScript } from '../packetdrill/interpreter.js';
+import { explainFailure } from '../packetdrill/explain.js';
+import { type Outcome, runScript } from '../packetdrill/run.js';
 import { runOptions } from '../packetdrill/run-options.js';
 import { ScriptError, type ScriptOption, UnsupportedError } from '../packetdrill/script.js';
 import { type Command, EXIT_FAILED, EXIT_OK, type Io, UsageError } from './command.js';
@@ -25,6 +26,7 @@ const RUN_FLAGS: readonly Flag[] = [
   { name: 'strict_segments', text: 'an expected packet is one segment' },
   { name: 'non_fatal', value: 'KINDS', text: 'packet,syscall: report these and go on' },
   { name: 'ip_version', value: 'V', text: 'ipv4' },
+  { name: 'leftover', value: 'HOW', text: 'unexpected packets at the end: fail, or only note' },
   { name: 'mss', value: 'N', text: 'taken and of no effect' },
 ];
 const FLAGS: readonly Flag[] = [
@@ -92,6 +94,19 @@ function outcomeLine(path: string, outcome: Outcome): string {
   }
 }
 
+/** What there is to say beside the line of a script. */
+function narrate(path: string, source: string, outcome: Outcome, verbose: boolean, io: Io): void {
+  if (outcome.verdict === 'skipped') return;
+  if (verbose) for (const line of outcome.printed) io.err(line);
+  if (outcome.verdict === 'failed') {
+    for (const line of explainFailure(path, source, outcome)) io.err(line);
+    return;
+  }
+  const { length } = outcome.leftover;
+  if (length === 0 || !verbose) return;
+  io.err(`${path}: ${length} packets at the end that nobody expected: ${outcome.leftover[0]}, …`);
+}
+
 function positive(flags: ParsedFlags, name: string, otherwise: number): number {
   const text = flags.values.get(name);
   if (text === undefined) return otherwise;
@@ -122,13 +137,12 @@ export const packetdrill: Command = {
     const json = flags.given.has('json');
     const sums = { passed: 0, failed: 0, skipped: 0 };
     for (const path of flags.positionals) {
-      const outcome = runScript(path, readScript(path), { options, defines, profile, seed });
+      const source = readScript(path);
+      const outcome = runScript(path, source, { options, defines, profile, seed });
       sums[outcome.verdict === 'ok' ? 'passed' : outcome.verdict]++;
       if (json) io.out(JSON.stringify({ file: path, ...outcome }));
       else io.out(outcomeLine(path, outcome));
-      if (flags.given.has('verbose') && outcome.verdict !== 'skipped') {
-        for (const line of outcome.printed) io.err(line);
-      }
+      narrate(path, source, outcome, flags.given.has('verbose'), io);
     }
     const { passed, failed, skipped } = sums;
     if (json) io.out(JSON.stringify(sums));

@@ -2,6 +2,7 @@
  * Arguments of a script's system calls: numbers and names to values. A name that the stack's
  * interface does not have makes the script one for another system.
  */
+import * as errnos from '../net/errno.js';
 import * as constants from '../socket/uapi/constants.js';
 import { type Expression, ScriptError, type StructField, UnsupportedError } from './script.js';
 
@@ -9,6 +10,7 @@ const NAMES: ReadonlyMap<string, number> = new Map<string, number>([
   ...Object.entries(constants).filter((entry): entry is [string, number] => {
     return typeof entry[1] === 'number';
   }),
+  ...Object.entries(errnos),
   ['NULL', 0],
   ['O_RDONLY', 0],
   ['O_WRONLY', 1],
@@ -62,6 +64,17 @@ export class Arguments {
     const item = this.at(i);
     if (item.kind === 'list') return item.items;
     throw new ScriptError(this.line, `argument ${i + 1} of ${this.call} is a list: [...]`);
+  }
+
+  /**
+   * The buffer at argument `i` with `size` bytes: zeros, whatever is written there. A null pointer
+   * to something cannot be passed here: throws UnsupportedError.
+   */
+  mustBeBuffer(i: number, size: number): void {
+    const item = this.at(i);
+    if (item.kind === 'symbol' && item.name === 'NULL' && size > 0) {
+      throw new UnsupportedError(this.line, 'a bad pointer (EFAULT)');
+    }
   }
 
   fields(i: number): Fields {

@@ -5,7 +5,7 @@
 import type { Connection } from './connection.js';
 import type { Connections } from './connections.js';
 import { CWR, type LivePacket, readLivePacket, SYN } from './live-packet.js';
-import { aggregationDifference, describe, differenceOf } from './match.js';
+import { aggregationDifference, type Difference, describe, differenceOf } from './match.js';
 import { icmpForm, segmentForm } from './packet-form.js';
 import type { RunOptions } from './run-options.js';
 import { type PacketAction, ScriptError, type Time } from './script.js';
@@ -89,7 +89,8 @@ export class ExpectedPackets {
   ): void {
     const packet = this.next(connection, line, window.giveUpUs);
     if (packet === null) {
-      throw new ScriptError(line, `expected ${expectation(action)}, got nothing`);
+      const expected = expectation(action);
+      throw mismatch(line, { expected, got: 'nothing', note: null }, window, null);
     }
     this.learnSyn(action, packet, connection);
     const whole = this.aggregate(action, packet, connection, line, window.giveUpUs);
@@ -97,12 +98,9 @@ export class ExpectedPackets {
       tsTickUs: this.run.tsTickUs,
       toleranceUs: this.toleranceFromStart(whole.timeUs),
     });
-    if (wrong !== null) throw new ScriptError(line, wrong);
+    if (wrong !== null) throw mismatch(line, wrong, window, whole.timeUs);
     if (whole.timeUs >= window.fromUs && whole.timeUs <= window.toUs) return;
-    const at = (us: number): string => `${(us / 1e6).toFixed(6)} s`;
-    const from = at(Math.max(0, window.fromUs));
-    const wanted = `expected it between ${from} and ${at(window.toUs)}, got it at`;
-    throw new ScriptError(line, `${wanted} ${at(whole.timeUs)}: ${describe(whole, connection)}`);
+    throw mistimed(line, expectation(action), describe(whole, connection), window, whole.timeUs);
   }
 
   /** Timestamps are measured against the clock of the whole script. */
@@ -143,7 +141,8 @@ export class ExpectedPackets {
       if (wrong !== null || uneven) {
         const why = wrong ?? 'the segments before the last are not equally long';
         const got = describe(this.soFar(first, last, pieces), connection);
-        throw new ScriptError(line, `expected ${expectation(action)}, got ${got}: ${why}`);
+        const sides = { expected: expectation(action), got, note: why };
+        throw mismatch(line, sides, null, first.timeUs);
       }
       pieces.push(next.tcp);
       last = next;
@@ -175,16 +174,61 @@ export class ExpectedPackets {
     throw new ScriptError(line, `expected nothing, got ${describe(packet, connection)}`);
   }
 
-  /** At the end of the script every packet has been expected. */
-  nothingLeft(line: number): void {
+  /** The packets that nobody has expected, in the script's language, when it is over. */
+  left(line: number): string[] {
     this.collect(line);
-    const [packet] = this.waiting;
-    if (packet === undefined) return;
-    const owner = packet.tcp === null ? null : this.connections.owner(packet.daddr, packet.tcp);
-    const text = describe(packet, owner);
-    const more = this.waiting.length > 1 ? ` and ${this.waiting.length - 1} more` : '';
-    throw new ScriptError(line, `expected nothing more at the end, got ${text}${more}`);
+    return this.waiting.map((packet) => {
+      const owner = packet.tcp === null ? null : this.connections.owner(packet.daddr, packet.tcp);
+      return describe(packet, owner);
+    });
   }
+}
+
+const seconds = (us: number): string => `${(us / 1e6).toFixed(6)} s`;
+
+/** When the packet was to come. */
+function spanOf(window: TimeWindow | null): string {
+  if (window === null || window.nominalUs === null) return 'at any time';
+  return `between ${seconds(Math.max(0, window.fromUs))} and ${seconds(window.toUs)}`;
+}
+
+/** Another packet than the one that was expected, or (`timeUs` null) none. */
+function mismatch(
+  line: number,
+  difference: Difference,
+  window: TimeWindow | null,
+  timeUs: number | null,
+): ScriptError {
+  const { expected, got, note } = difference;
+  const why = note === null ? '' : `: ${note}`;
+  const [expectedAt, gotAt] = [spanOf(window), timeUs === null ? '' : `at ${seconds(timeUs)}`];
+  return new ScriptError(line, `expected ${expected}, got ${got}${why}`, {
+    comparison: { expected, got, expectedAt, gotAt, late: false },
+  });
+}
+
+/** The right packet at the wrong time. */
+function mistimed(
+  line: number,
+  expected: string,
+  got: string,
+  window: TimeWindow,
+  timeUs: number,
+): ScriptError {
+  const early = timeUs < window.fromUs;
+  const apart = seconds(early ? window.fromUs - timeUs : timeUs - window.toUs);
+  const how = `${apart} too ${early ? 'early' : 'late'}`;
+  const span = spanOf(window);
+  const message = `expected it ${span}, got it at ${seconds(timeUs)}, ${how}: ${got}`;
+  return new ScriptError(line, message, {
+    comparison: {
+      expected,
+      got,
+      expectedAt: span,
+      gotAt: `at ${seconds(timeUs)}, ${how}`,
+      late: true,
+    },
+  });
 }
 
 type LiveTcps = readonly NonNullable<LivePacket['tcp']>[];

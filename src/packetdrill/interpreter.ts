@@ -11,8 +11,7 @@ import type { Connection } from './connection.js';
 import { Connections } from './connections.js';
 import { ExpectedPackets } from './expected-packets.js';
 import { buildIcmp, buildSegment } from './live-packet.js';
-import { parseScript } from './parser.js';
-import { type RunOptions, runOptions } from './run-options.js';
+import type { RunOptions } from './run-options.js';
 import {
   type CallAction,
   type IcmpBody,
@@ -20,11 +19,11 @@ import {
   type Script,
   ScriptError,
   type ScriptEvent,
-  type ScriptOption,
   type TcpBody,
   UnsupportedError,
 } from './script.js';
-import { applyBaseline, applyShell } from './sysctls.js';
+import { ShellRunner, type ShellWorld } from './shell.js';
+import { applyBaseline } from './sysctls.js';
 import { errnoName, PENDING, resultForm, SystemCalls } from './system-calls.js';
 import { tcpInfoFacts } from './tcp-info.js';
 import { World } from './world.js';
@@ -33,17 +32,7 @@ import { World } from './world.js';
 const BLOCKED_MOST_US = 1_000_000;
 const INBOUND_TTL = 255;
 
-export type Outcome =
-  | { verdict: 'ok'; printed: readonly string[] }
-  | { verdict: 'failed'; line: number; message: string; printed: readonly string[] }
-  /** The script is for another system: what it needs. */
-  | { verdict: 'skipped'; line: number; reason: string };
-
-export interface InterpreterOptions {
-  /** Over those of the script: name and value. */
-  options?: readonly ScriptOption[];
-  /** User definitions, see lex. */
-  defines?: ReadonlyMap<string, string>;
+export interface InterpreterSettings {
   profile?: Profile;
   /** Of the stack's dice; default 1. */
   seed?: number;
@@ -60,15 +49,18 @@ interface Blocked {
   limitUs: number;
 }
 
-class Interpreter {
+export class Interpreter {
   private readonly script: Script;
   private readonly run: RunOptions;
   private readonly sysctl: Sysctl;
+  private readonly shell: ShellRunner;
+  private mtu: number;
+  private refusing = false;
   private readonly world: World;
   private readonly connections: Connections;
   private readonly expected: ExpectedPackets;
   private readonly calls: SystemCalls;
-  readonly code = new Code();
+  readonly code: Code = new Code();
   /** Live descriptor of the socket under test. */
   private socket = -1;
   private blocked: Blocked | null = null;
@@ -76,14 +68,18 @@ class Interpreter {
   private nominalUs = 0;
   private lastWasInbound = false;
 
-  constructor(script: Script, run: RunOptions, options: InterpreterOptions) {
+  constructor(script: Script, run: RunOptions, settings: InterpreterSettings) {
     this.script = script;
     this.run = run;
-    this.sysctl = new Sysctl(options.profile ?? '6.18');
+    this.mtu = run.mtu;
+    this.sysctl = new Sysctl(settings.profile ?? '6.18');
     applyBaseline(this.sysctl);
-    if (script.init !== null) applyShell(this.sysctl, script.init);
+    this.shell = new ShellRunner(this.shellWorld());
+    if (script.init !== null) this.shell.run(script.init);
     const address = ipv4(run.localAddress) >>> 0;
-    this.world = new World({ mtu: run.mtu, address, sysctl: this.sysctl, seed: options.seed ?? 1 });
+    const { mtu, sysctl } = this;
+    this.world = new World({ mtu, address, sysctl, seed: settings.seed ?? 1 });
+    this.world.refusing = this.refusing;
     const local = { address, port: run.bindPort };
     this.connections = new Connections(local, ipv4(run.remoteAddress) >>> 0);
     this.expected = new ExpectedPackets(this.world, this.connections, run);
@@ -105,6 +101,25 @@ class Interpreter {
     };
   }
 
+  /** What shell text acts on; before the first event there is no stack yet. */
+  private shellWorld(): ShellWorld {
+    const world = (): World | undefined => this.world;
+    return {
+      sysctl: this.sysctl,
+      counters: () => world()?.counters() ?? {},
+      setMtu: (mtu, line) => {
+        if (world() !== undefined) throw new UnsupportedError(line, 'another MTU in the middle');
+        this.mtu = mtu;
+      },
+      refuse: (on) => {
+        this.refusing = on;
+        const now = world();
+        if (now !== undefined) now.refusing = on;
+      },
+      sleep: (us) => world()?.advanceTo(this.world.nowUs + us),
+    };
+  }
+
   private connecting(fd: number): void {
     const own = { family: 0, address: '', port: 0 };
     this.world.sys.getsockname(fd, own);
@@ -123,7 +138,11 @@ class Interpreter {
       this.lastWasInbound = event.action.kind === 'packet' && event.action.direction === 'in';
     }
     this.finishBlocked();
-    this.expected.nothingLeft(this.script.events.at(-1)!.line);
+  }
+
+  /** Packets that nobody has expected, in the script's language. */
+  leftover(): string[] {
+    return this.expected.left(this.script.events.at(-1)!.line);
   }
 
   private survives(event: ScriptEvent): boolean {
@@ -165,7 +184,8 @@ class Interpreter {
         this.call(action, line, time.kind === 'relative' ? baseUs : 0, atUs);
         return;
       case 'shell':
-        applyShell(this.sysctl, { line, text: action.text });
+        this.shell.run({ line, text: action.text });
+        this.world.settle();
         return;
       case 'code':
         this.code.run(action.text, line, tcpInfoFacts(this.world.sys, this.socket));
@@ -374,41 +394,4 @@ function ackOf(connection: Connection, body: TcpBody): number {
   if (body.ack === null) return 0;
   const hasAck = (body.flags & 0x10) !== 0;
   return hasAck ? connection.liveLocalSeq(body.ack) : body.ack >>> 0;
-}
-
-/** Runs a script from its text. Errors of the script are a failure with its line. */
-export function runScript(path: string, source: string, options: InterpreterOptions = {}): Outcome {
-  return outcomeOf(() => parseWithDefines(path, source, options), options);
-}
-
-/** Runs a script that has been parsed. */
-export function runParsed(script: Script, options: InterpreterOptions = {}): Outcome {
-  return outcomeOf(() => script, options);
-}
-
-function outcomeOf(parse: () => Script, options: InterpreterOptions): Outcome {
-  let interpreter: Interpreter | null = null;
-  try {
-    const script = parse();
-    const run = runOptions([...script.options, ...(options.options ?? [])]);
-    interpreter = new Interpreter(script, run, options);
-    interpreter.play();
-    return { verdict: 'ok', printed: interpreter.code.printed };
-  } catch (error) {
-    if (error instanceof UnsupportedError) {
-      return { verdict: 'skipped', line: error.line, reason: error.message };
-    }
-    if (!(error instanceof ScriptError)) throw error;
-    const printed = interpreter?.code.printed ?? [];
-    return { verdict: 'failed', line: error.line, message: error.message, printed };
-  }
-}
-
-/** A script may bring definitions of its own; those from outside win. */
-function parseWithDefines(path: string, source: string, options: InterpreterOptions): Script {
-  const defines = new Map<string, string>();
-  const all = [...source.matchAll(/^\s*--define=(\w+)=("[^"\n]*"|`[^`\n]*`|\S+)/gm)];
-  for (const [, name, value] of all) defines.set(name!, value!);
-  for (const [name, value] of options.defines ?? []) defines.set(name, value);
-  return parseScript(path, source, defines);
 }

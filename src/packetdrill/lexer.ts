@@ -25,6 +25,8 @@ export interface Token {
   /** As written; of strings, shell text and code what is inside, escapes resolved in strings. */
   text: string;
   line: number;
+  /** Of its first character on the line, from 1. */
+  column: number;
   /** White space or a comment stands before it. */
   spaced: boolean;
 }
@@ -80,6 +82,8 @@ class Lexer {
   private readonly tokens: Token[] = [];
   private at = 0;
   private line = 1;
+  /** Where the line begins. */
+  private lineAt = 0;
   private spaced = false;
   /** Of each open `#ifdef` whether its lines count. */
   private readonly conditions: boolean[] = [];
@@ -97,7 +101,7 @@ class Lexer {
       this.take();
     }
     if (this.conditions.length > 0) throw new ScriptError(this.line, '#ifdef without #endif');
-    this.tokens.push({ kind: 'end', text: '', line: this.line, spaced: true });
+    this.tokens.push({ kind: 'end', text: '', ...this.place, spaced: true });
     return this.tokens;
   }
 
@@ -106,9 +110,16 @@ class Lexer {
     return pattern.exec(this.source);
   }
 
+  private get place(): { line: number; column: number } {
+    return { line: this.line, column: this.at - this.lineAt + 1 };
+  }
+
   private advance(text: string): void {
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) {
+      this.line++;
+      this.lineAt = this.at + at + 1;
+    }
     this.at += text.length;
-    for (const character of text) if (character === '\n') this.line++;
   }
 
   private skipBlank(): void {
@@ -144,13 +155,13 @@ class Lexer {
         text = match[0];
       }
     }
-    const { line, spaced } = this;
+    const { place, spaced } = this;
     if (kind === 'mark' && (text === '`' || text === '"')) {
-      throw new ScriptError(line, `${text} without its end`);
+      throw new ScriptError(place.line, `${text} without its end`, place);
     }
     this.advance(text);
     if (this.conditions.includes(false)) return;
-    this.tokens.push(this.defined({ kind, text: inner(kind, text), line, spaced }));
+    this.tokens.push(this.defined({ kind, text: inner(kind, text), ...place, spaced }));
   }
 
   /** The token that a user definition puts in the place of a word. */

@@ -48,6 +48,9 @@ const IPPROTO_ICMP = 1;
 const IPPROTO_TCP = 6;
 /** Experiment identifier of Fast Open's experimental option (RFC 6994). */
 const FOEXP_MAGIC = 0xf989;
+/** Kinds of the AccECN option (RFC 9768 3.2.3). */
+const ACCECN0 = 172;
+const ACCECN1 = 174;
 
 function pseudoSum(saddr: number, daddr: number, length: number): number {
   const sum = (saddr >>> 16) + (saddr & 0xffff) + (daddr >>> 16) + (daddr & 0xffff);
@@ -146,6 +149,13 @@ function readOption(bytes: Uint8Array): TcpOption {
         return { kind: 'TS', val: view.getUint32(2), ecr, ecrAbsolute: true };
       }
       break;
+    case 19:
+      if (size === 18) return { kind: 'md5', digest: hex(bytes.subarray(2)) };
+      break;
+    case ACCECN0:
+    case ACCECN1:
+      if (size % 3 === 2) return readAccEcn(bytes);
+      break;
     case 34:
       return { kind: 'FO', cookie: hex(bytes.subarray(2)) };
     case 254:
@@ -155,6 +165,14 @@ function readOption(bytes: Uint8Array): TcpOption {
       break;
   }
   return { kind: 'raw', hex: hex(bytes) };
+}
+
+function readAccEcn(bytes: Uint8Array): TcpOption {
+  const counts: number[] = [];
+  for (let at = 2; at < bytes.length; at += 3) {
+    counts.push((bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!);
+  }
+  return { kind: 'ECN', first: bytes[0] === ACCECN0 ? 0 : 1, counts };
 }
 
 function readBlocks(view: DataView): [number, number][] {
@@ -188,6 +206,14 @@ function optionBytes(option: TcpOption): number[] {
       return [34, 2 + option.cookie.length / 2, ...raw(option.cookie)];
     case 'FOEXP':
       return [254, 4 + option.cookie.length / 2, ...u16(FOEXP_MAGIC), ...raw(option.cookie)];
+    case 'ECN':
+      return [
+        option.first === 0 ? ACCECN0 : ACCECN1,
+        2 + 3 * option.counts.length,
+        ...option.counts.flatMap((count) => u32(count).slice(1)),
+      ];
+    case 'md5':
+      return [19, 18, ...raw(option.digest)];
     case 'raw':
       return raw(option.hex);
   }

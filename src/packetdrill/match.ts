@@ -15,38 +15,70 @@ export interface MatchRules {
   toleranceUs: number;
 }
 
-/** A difference, in words, or null. */
+/** What was expected and what came, each in the script's language; `note` says what is wrong. */
+export interface Difference {
+  expected: string;
+  got: string;
+  note: string | null;
+}
+
+/** A difference, or null. */
 export function differenceOf(
   action: PacketAction,
   packet: LivePacket,
   connection: Connection | null,
   rules: MatchRules,
-): string | null {
-  const ip = ipDifference(action.ip, packet);
-  if (ip !== null) return ip;
-  const { body } = action;
-  if (body.protocol === 'icmp') return icmpDifference(body, packet);
-  if (packet.tcp === null) return `expected a TCP segment, got ${describe(packet, connection)}`;
-  return segmentDifference(body, packet.tcp, connection, rules);
+): Difference | null {
+  const { body, ip } = action;
+  if (body.protocol === 'icmp') return icmpDifference(body, ip, packet, connection);
+  if (packet.tcp === null) {
+    return different(segmentForm(wantedOf(body, null)), describe(packet, connection));
+  }
+  return segmentDifference(body, ip, packet, packet.tcp, connection, rules);
 }
 
-function ipDifference(ip: IpInfo, packet: LivePacket): string | null {
+function different(expected: string, got: string, note: string | null = null): Difference {
+  return { expected, got, note };
+}
+
+const ECN_NAMES = ['noecn', 'ect1', 'ect0', 'ce'];
+
+/** Is what the script says of the IP header so? And both sides of it, as prefixes. */
+function ipSides(ip: IpInfo, packet: LivePacket): { same: boolean; wanted: string; is: string } {
+  const wanted: string[] = [];
+  const is: string[] = [];
   const ecn = packet.tos & 3;
-  if (ip.ecn === 'ect01' && ecn !== 1 && ecn !== 2) return `expected ECT, got ECN bits ${ecn}`;
-  if (typeof ip.ecn === 'number' && ip.ecn !== ecn) {
-    return `expected ECN bits ${ip.ecn}, got ${ecn}`;
+  if (ip.ecn !== null) {
+    const fits = ip.ecn === 'ect01' ? ecn === 1 || ecn === 2 : ip.ecn === ecn;
+    const name = ip.ecn === 'ect01' ? ip.ecn : ECN_NAMES[ip.ecn]!;
+    wanted.push(name);
+    is.push(fits ? name : ECN_NAMES[ecn]!);
   }
-  if (ip.tos !== null && ip.tos !== packet.tos) {
-    return `expected tos 0x${ip.tos.toString(16)}, got 0x${packet.tos.toString(16)}`;
+  if (ip.tos !== null) {
+    wanted.push(`tos 0x${ip.tos.toString(16)}`);
+    is.push(`tos 0x${packet.tos.toString(16)}`);
   }
-  if (ip.ttl !== null && ip.ttl !== packet.ttl) return `expected ttl ${ip.ttl}, got ${packet.ttl}`;
-  return null;
+  if (ip.ttl !== null) {
+    wanted.push(`ttl ${ip.ttl}`);
+    is.push(`ttl ${packet.ttl}`);
+  }
+  const form = (parts: readonly string[]): string =>
+    parts.length === 0 ? '' : `[${parts.join(',')}] `;
+  const texts = { wanted: form(wanted), is: form(is) };
+  return { same: texts.wanted === texts.is, ...texts };
 }
 
-function icmpDifference(body: IcmpBody, packet: LivePacket): string | null {
+function icmpDifference(
+  body: IcmpBody,
+  ip: IpInfo,
+  packet: LivePacket,
+  connection: Connection | null,
+): Difference | null {
   const { icmp } = packet;
-  if (icmp !== null && icmp.type === body.type && icmp.code === body.code) return null;
-  return `expected ${icmpForm(body)}, got ${describe(packet, null)}`;
+  const sides = ipSides(ip, packet);
+  const same = icmp !== null && icmp.type === body.type && icmp.code === body.code;
+  if (same && sides.same) return null;
+  return different(sides.wanted + icmpForm(body), sides.is + describe(packet, connection));
 }
 
 /** The packet in the script's language; `connection` gives the numbers their names. */
@@ -94,23 +126,32 @@ function aceOf(flags: number): number {
   );
 }
 
-function segmentDifference(
-  body: TcpBody,
-  tcp: LiveTcp,
-  connection: Connection | null,
-  rules: MatchRules,
-): string | null {
-  const actual = shown(tcp, connection, body);
-  const wanted = {
+/** What the script expects; `seq` for one that it does not look at. */
+function wantedOf(body: TcpBody, seq: number | null): Parameters<typeof segmentForm>[0] {
+  return {
     flags: body.flags,
     ace: body.ace,
-    seq: body.seq.unchecked ? actual.seq : body.seq.start >>> 0,
+    seq: body.seq.unchecked && seq !== null ? seq : body.seq.start >>> 0,
     length: body.seq.length,
     ack: body.ack,
     win: body.win,
     urg: body.urg ?? 0,
     options: body.options,
   };
+}
+
+function segmentDifference(
+  body: TcpBody,
+  ip: IpInfo,
+  packet: LivePacket,
+  tcp: LiveTcp,
+  connection: Connection | null,
+  rules: MatchRules,
+): Difference | null {
+  const actual = shown(tcp, connection, body);
+  const wanted = wantedOf(body, actual.seq);
+  const sides = ipSides(ip, packet);
+  const ports = portSides(body, tcp);
   const mask = body.ace === null ? 0x1ff : 0x3f;
   const same =
     (actual.flags & mask) === (wanted.flags & mask) &&
@@ -122,22 +163,21 @@ function segmentDifference(
     actual.win === wanted.win &&
     actual.urg === wanted.urg &&
     sameOptions(body.options, actual.options, connection);
-  const texts = (): string => `expected ${segmentForm(wanted)}, got ${segmentForm(actual)}`;
-  if (!same) return texts();
-  const ports = portDifference(body, tcp);
-  if (ports !== null) return ports;
-  if (tcp.payload.some((byte) => byte !== 0)) return 'the payload is not what was written: zeros';
-  return timestampDifference(body, tcp, connection, rules);
+  const expected = sides.wanted + ports.wanted + segmentForm(wanted);
+  const got = sides.is + ports.is + segmentForm(actual);
+  if (!same || !sides.same || !ports.same) return different(expected, got);
+  if (tcp.payload.some((byte) => byte !== 0)) {
+    return different(expected, got, 'the payload is not what was written: zeros');
+  }
+  const timestamp = timestampDifference(body, tcp, connection, rules);
+  return timestamp === null ? null : different(expected, got, timestamp);
 }
 
-function portDifference(body: TcpBody, tcp: LiveTcp): string | null {
-  if (body.sport !== null && body.sport !== tcp.sport) {
-    return `expected source port ${body.sport}, got ${tcp.sport}`;
-  }
-  if (body.dport !== null && body.dport !== tcp.dport) {
-    return `expected destination port ${body.dport}, got ${tcp.dport}`;
-  }
-  return null;
+function portSides(body: TcpBody, tcp: LiveTcp): { same: boolean; wanted: string; is: string } {
+  const { sport, dport } = body;
+  if (sport === null || dport === null) return { same: true, wanted: '', is: '' };
+  const same = sport === tcp.sport && dport === tcp.dport;
+  return { same, wanted: `${sport} > ${dport} `, is: `${tcp.sport} > ${tcp.dport} ` };
 }
 
 /** Order and content; timestamp values apart, which `timestampDifference` looks at. */
@@ -170,7 +210,7 @@ function timestampDifference(
   const called = connection.scriptTimestamp(actual.val!);
   if (rules.tsTickUs > 0 && called !== null) {
     const apart = Math.abs((called - wanted.val) | 0) * rules.tsTickUs;
-    if (apart > rules.toleranceUs) return `expected TS val ${wanted.val}, got TS val ${called}`;
+    if (apart > rules.toleranceUs) return `TS val ${wanted.val} is meant, it is ${called}`;
   }
   connection.learnTimestamp(wanted.val, actual.val!);
   return null;

@@ -93,6 +93,7 @@ function buffersFrom(whole: Uint8Array, sizes: readonly number[], skip: number):
 export function readCall(calls: SystemCalls, args: Arguments): Made {
   const fd = calls.live(args.number(0));
   const size = args.number(2);
+  args.mustBeBuffer(1, size);
   const flags = args.call === 'read' ? 0 : args.number(3);
   return reading(calls, fd, [size], flags, ([buffer], how) =>
     args.call === 'read'
@@ -198,6 +199,7 @@ function writing(
 export function writeCall(calls: SystemCalls, args: Arguments): Made {
   const fd = calls.live(args.number(0));
   const size = args.number(2);
+  args.mustBeBuffer(1, size);
   const flags = args.call === 'write' ? 0 : args.number(3);
   if ((flags & MSG_FASTOPEN) !== 0) return openingWrite(calls, fd, size, flags);
   return writing(calls, fd, [size], flags, ([buffer], how) =>

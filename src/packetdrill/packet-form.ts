@@ -28,6 +28,11 @@ const ECN_LETTERS: readonly [number, string][] = [
   [0x100, 'A'],
 ];
 
+const ECN_NAMES: readonly (readonly string[])[] = [
+  ['e0b', 'ceb', 'e1b'],
+  ['e1b', 'ceb', 'e0b'],
+];
+
 export function flagsForm(flags: number, ace: number | null): string {
   const pick = ([bit, letter]: readonly [number, string]): string => (flags & bit ? letter : '');
   const ecn = ace === null ? ECN_LETTERS.map(pick).join('') : '';
@@ -47,8 +52,14 @@ export function optionForm(option: TcpOption): string {
     case 'FO':
     case 'FOEXP':
       return `${option.kind} ${option.cookie}`.trim();
+    case 'ECN':
+      return ['ECN', ...option.counts.map((n, i) => `${ECN_NAMES[option.first]![i]} ${n}`)].join(
+        ' ',
+      );
+    case 'md5':
+      return `md5 ${option.digest}`;
     case 'raw':
-      return `option ${option.hex}`;
+      return `0x${option.hex}`;
   }
   return option.kind;
 }

@@ -5,17 +5,17 @@
  * skipped and not failed.
  */
 import { ICMP_CODES, ICMP_TYPES } from './icmp-names.js';
+import type { Token } from './lexer.js';
 import { parseTcpOptions } from './parse-tcp-options.js';
 import {
   type IcmpBody,
   type IpInfo,
   type PacketAction,
-  ScriptError,
   type Sequence,
   type TcpBody,
   UnsupportedError,
 } from './script.js';
-import type { TokenReader } from './token-reader.js';
+import { type TokenReader, wrong } from './token-reader.js';
 
 const FLAG_BITS: Readonly<Record<string, number>> = {
   F: 0x01,
@@ -70,20 +70,21 @@ function parseAddresses(reader: TokenReader, ip: IpInfo, direction: 'in' | 'out'
 function parseIpInfo(reader: TokenReader, ip: IpInfo): void {
   const close = reader.next().text === '(' ? ')' : ']';
   do {
-    const { text, line } = reader.next();
+    const token = reader.next();
+    const { text, line } = token;
     if (text in ECN_MARKS) ip.ecn = ECN_MARKS[text]!;
     else if (text === 'ecn') ip.ecn = ECN_MARKS[reader.next().text] ?? null;
     else if (text === 'tos' || text === 'class') ip.tos = reader.integer('a TOS byte');
     else if (text === 'ttl' || text === 'hlim') ip.ttl = reader.integer('a TTL');
     else if (text === 'flowlabel') throw new UnsupportedError(line, 'IPv6 flow labels');
-    else throw new ScriptError(line, `${text} says nothing about an IP header`);
+    else wrong(token, `${text} says nothing about an IP header`);
   } while (reader.accept(','));
   reader.expect(close);
 }
 
 /** Flags are written without spaces: letters, `.` for ACK, a digit for the ACE field. */
 function parseFlags(reader: TokenReader): { flags: number; ace: number | null } {
-  const { line } = reader.peek();
+  const first = reader.peek();
   let text = reader.next().text;
   while (!reader.peek().spaced) text += reader.next().text;
   if (text === '-') return { flags: 0, ace: null };
@@ -92,7 +93,7 @@ function parseFlags(reader: TokenReader): { flags: number; ace: number | null } 
   for (const character of text) {
     if (/[0-7]/.test(character) && ace === null) ace = Number(character);
     else if (character in FLAG_BITS) flags |= FLAG_BITS[character]!;
-    else throw new ScriptError(line, `${text} are no flags of a segment`);
+    else wrong(first, `${text} are no flags of a segment`);
   }
   return { flags, ace };
 }
@@ -118,7 +119,7 @@ function parseTcp(
   const win = field('win');
   const urg = field('urg');
   if (direction === 'in' && win === null) {
-    throw new ScriptError(reader.peek().line, 'an inbound segment needs a window: `win N`');
+    wrong(reader.peek(), 'an inbound segment needs a window: `win N`');
   }
   const options = reader.sees('<') ? parseTcpOptions(reader, direction) : [];
   if (reader.sees('/')) throw new UnsupportedError(reader.line, 'TCP in UDP');
@@ -128,7 +129,7 @@ function parseTcp(
 
 /** `START:END(LEN)`, with `!` absolute; `...(LEN)` = any sequence number. */
 function parseSequence(reader: TokenReader): Sequence {
-  const { line } = reader.peek();
+  const first = reader.peek();
   if (reader.is('ellipsis')) {
     reader.next();
     return { start: 0, length: parseLength(reader), absolute: false, unchecked: true };
@@ -139,7 +140,7 @@ function parseSequence(reader: TokenReader): Sequence {
   const length = parseLength(reader);
   if ((start + length) >>> 0 !== end >>> 0) {
     const should = (start + length) >>> 0;
-    throw new ScriptError(line, `${start}:${end}(${length}): the end should be ${should}`);
+    wrong(first, `${start}:${end}(${length}): the end should be ${should}`);
   }
   return { start, length, absolute: reader.accept('!'), unchecked: false };
 }
@@ -152,13 +153,13 @@ function parseLength(reader: TokenReader): number {
 }
 
 function parseIcmp(reader: TokenReader): IcmpBody {
-  const { line } = reader.expect('icmp');
-  const type = named(reader.next().text, ICMP_TYPES, 'type_', line, 'an ICMP type');
+  reader.expect('icmp');
+  const type = named(reader.next(), ICMP_TYPES, 'type_', 'an ICMP type');
   let code = 0;
   let mtu: number | null = null;
   let id: number | null = null;
   if (reader.is('word') && !reader.sees('mtu') && !reader.sees('id')) {
-    code = named(reader.next().text, ICMP_CODES, 'code_', line, 'an ICMP code');
+    code = named(reader.next(), ICMP_CODES, 'code_', 'an ICMP code');
   }
   if (reader.accept('mtu')) mtu = reader.integer('an MTU');
   if (reader.accept('id')) id = reader.integer('an identifier');
@@ -174,13 +175,13 @@ function parseIcmp(reader: TokenReader): IcmpBody {
 }
 
 function named(
-  text: string,
+  token: Token,
   names: Readonly<Record<string, number>>,
   prefix: string,
-  line: number,
   what: string,
 ): number {
+  const { text } = token;
   const number = names[text] ?? (text.startsWith(prefix) ? Number(text.slice(prefix.length)) : NaN);
   if (Number.isInteger(number) && number >= 0 && number <= 255) return number;
-  throw new ScriptError(line, `${text} is not ${what}`);
+  wrong(token, `${text} is not ${what}`);
 }

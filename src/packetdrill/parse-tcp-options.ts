@@ -1,13 +1,18 @@
 /** TCP options of a script's packets: `<mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 7>`. */
-import { ScriptError, type TcpOption, UnsupportedError } from './script.js';
-import type { TokenReader } from './token-reader.js';
+import type { Token } from './lexer.js';
+import { type TcpOption, UnsupportedError } from './script.js';
+import { type TokenReader, wrong } from './token-reader.js';
 
-/** Options of systems that we do not play. */
-const ELSEWHERE = new Set(['md5', 'ECN', 'AccECN0', 'AccECN1']);
+/** The fields of an AccECN option, in both of its orders. */
+const ECN_FIELDS: readonly (readonly string[])[] = [
+  ['e0b', 'ceb', 'e1b'],
+  ['e1b', 'ceb', 'e0b'],
+];
+const MD5_BYTES = 16;
 
 /** The options between `<` and `>`; null = `<...>`, not looked at. */
 export function parseTcpOptions(reader: TokenReader, direction: 'in' | 'out'): TcpOption[] | null {
-  const { line } = reader.expect('<');
+  const open = reader.expect('<');
   if (reader.is('ellipsis')) {
     if (direction === 'in') reader.fail('the options of an inbound segment');
     reader.next();
@@ -22,7 +27,7 @@ export function parseTcpOptions(reader: TokenReader, direction: 'in' | 'out'): T
   reader.expect('>');
   const bytes = options.reduce((sum, option) => sum + optionBytes(option), 0);
   if (bytes % 4 !== 0 || bytes > 40) {
-    throw new ScriptError(line, `the options have ${bytes} bytes: 4, 8, … 40 can be sent`);
+    wrong(open, `the options have ${bytes} bytes: 4, 8, … 40 can be sent`);
   }
   return options;
 }
@@ -47,13 +52,18 @@ export function optionBytes(option: TcpOption): number {
       return 2 + option.cookie.length / 2;
     case 'FOEXP':
       return 4 + option.cookie.length / 2;
+    case 'ECN':
+      return 2 + 3 * option.counts.length;
+    case 'md5':
+      return 2 + option.digest.length / 2;
     case 'raw':
       return option.hex.length / 2;
   }
 }
 
 function parseOption(reader: TokenReader): TcpOption {
-  const { text, line } = reader.next();
+  const token = reader.next();
+  const { text } = token;
   switch (text) {
     case 'nop':
     case 'eol':
@@ -68,12 +78,16 @@ function parseOption(reader: TokenReader): TcpOption {
       return parseTimestamp(reader);
     case 'FO':
     case 'FOEXP':
-      return { kind: text, cookie: parseHex(reader, line) };
+      return { kind: text, cookie: parseHex(reader, 'cookie') };
     case 'exp-FO':
-      return { kind: 'FOEXP', cookie: parseHex(reader, line) };
+      return { kind: 'FOEXP', cookie: parseHex(reader, 'cookie') };
   }
-  if (ELSEWHERE.has(text)) throw new UnsupportedError(line, `the TCP option ${text}`);
-  throw new ScriptError(line, `${text} is no TCP option`);
+  if (text === 'ECN') return parseAccEcn(reader, token, null);
+  if (text === 'AccECN0') return parseAccEcn(reader, token, 0);
+  if (text === 'AccECN1') return parseAccEcn(reader, token, 1);
+  if (text === 'md5') return parseMd5(reader, token);
+  if (token.kind === 'hex') return parseRaw(token);
+  wrong(token, `${text} is no TCP option`);
 }
 
 function parseBlocks(reader: TokenReader): [number, number][] {
@@ -96,10 +110,39 @@ function parseTimestamp(reader: TokenReader): TcpOption {
   return { kind: 'TS', val, ecr, ecrAbsolute: reader.accept('!') };
 }
 
+/** `e0b N ceb N e1b N` or the other way round; FreeBSD's dialect writes `ee0b` and so on. */
+function parseAccEcn(reader: TokenReader, token: Token, order: 0 | 1 | null): TcpOption {
+  const prefix = order === null ? '' : 'e';
+  const first = order ?? (reader.sees('e1b') ? 1 : 0);
+  const counts: number[] = [];
+  for (const name of ECN_FIELDS[first]!) {
+    if (!reader.accept(prefix + name)) break;
+    counts.push(reader.integer(`a number after ${name}`));
+  }
+  const large = counts.find((count) => count < 0 || count > 0xff_ffff);
+  if (large !== undefined) wrong(token, `${large} does not fit into 24 bits`);
+  return { kind: 'ECN', first, counts };
+}
+
+/** A digest; a valid one would need the key. */
+function parseMd5(reader: TokenReader, token: Token): TcpOption {
+  if (reader.sees('valid')) throw new UnsupportedError(token.line, 'TCP-MD5 signatures');
+  const digest = parseHex(reader, 'digest');
+  if (digest.length === 2 * MD5_BYTES) return { kind: 'md5', digest };
+  wrong(token, `a digest has ${MD5_BYTES} bytes`);
+}
+
+/** The bytes of one option, kind and length too. */
+function parseRaw(token: Token): TcpOption {
+  const hex = token.text.slice(2).toLowerCase();
+  if (hex.length % 2 === 0) return { kind: 'raw', hex };
+  wrong(token, `${token.text} has half a byte too much`);
+}
+
 /** An even number of hexadecimal digits, or nothing. */
-function parseHex(reader: TokenReader, line: number): string {
+function parseHex(reader: TokenReader, what: string): string {
   if (!reader.is('word') && !reader.is('integer')) return '';
-  const { text } = reader.next();
-  if (!/^(?:[0-9A-Fa-f]{2})+$/.test(text)) throw new ScriptError(line, `${text} is no cookie`);
-  return text.toLowerCase();
+  const token = reader.next();
+  if (!/^(?:[0-9A-Fa-f]{2})+$/.test(token.text)) wrong(token, `${token.text} is no ${what}`);
+  return token.text.toLowerCase();
 }

@@ -5,32 +5,34 @@
 import { lex } from './lexer.js';
 import { parseExpression, parseList } from './parse-expression.js';
 import { parsePacket } from './parse-packet.js';
-import {
-  type Action,
-  type CallAction,
-  type Expression,
-  type Script,
-  ScriptError,
-  type ScriptEvent,
-  type ScriptOption,
-  type Shell,
-  type Time,
+import type {
+  Action,
+  CallAction,
+  Expression,
+  Script,
+  ScriptEvent,
+  ScriptOption,
+  Shell,
+  Time,
 } from './script.js';
-import { TokenReader } from './token-reader.js';
+import { TokenReader, wrong } from './token-reader.js';
 
 /**
  * A script from its text. Throws ScriptError for what is wrong and UnsupportedError for what needs
  * another system.
  * @param defines see lex
+ * @param whenOptions is told the options before anything behind them is looked at
  */
 export function parseScript(
   path: string,
   source: string,
   defines: ReadonlyMap<string, string> = new Map(),
+  whenOptions: (options: readonly ScriptOption[]) => void = () => {},
 ): Script {
   const reader = new TokenReader(lex(source, defines));
   const options: ScriptOption[] = [];
   while (reader.is('option')) options.push(parseOption(reader));
+  whenOptions(options);
   const init = parseShell(reader);
   const events: ScriptEvent[] = [];
   while (startsTime(reader)) events.push(parseEvent(reader));
@@ -61,9 +63,9 @@ function startsTime(reader: TokenReader): boolean {
 /** Seconds as written → whole µs. */
 function parseSeconds(reader: TokenReader): number {
   if (!reader.isNumber()) reader.fail('a time in seconds');
-  const { text, line } = reader.next();
-  const us = Math.round(Number(text) * 1e6);
-  if (us < 0) throw new ScriptError(line, `${text}: time does not run backwards`);
+  const token = reader.next();
+  const us = Math.round(Number(token.text) * 1e6);
+  if (us < 0) wrong(token, `${token.text}: time does not run backwards`);
   return us;
 }
 
@@ -73,30 +75,32 @@ function parseTime(reader: TokenReader): Time {
   const us = parseSeconds(reader);
   if (!reader.accept('~')) return { kind: relative ? 'relative' : 'absolute', us };
   if (relative) reader.expect('+');
-  const { line } = reader.peek();
+  const token = reader.peek();
   const endUs = parseSeconds(reader);
-  if (endUs < us) throw new ScriptError(line, 'the range of times ends before it begins');
+  if (endUs < us) wrong(token, 'the range of times ends before it begins');
   return { kind: relative ? 'relative-range' : 'absolute-range', us, endUs };
 }
 
 function parseEvent(reader: TokenReader): ScriptEvent {
-  const { line } = reader.peek();
+  const first = reader.peek();
   const time = parseTime(reader);
   let returnsUs: number | null = null;
   if (reader.is('ellipsis')) {
     reader.next();
     returnsUs = parseSeconds(reader);
   }
+  const { line: actionLine, column: actionColumn } = reader.peek();
   const action = parseAction(reader, returnsUs);
   const outbound =
     action.kind === 'nothing' || (action.kind === 'packet' && action.direction === 'out');
   if (!outbound && time.kind !== 'relative' && time.kind !== 'absolute') {
-    throw new ScriptError(line, 'only an outbound packet can have a range of times or `*`');
+    wrong(first, 'only an outbound packet can have a range of times or `*`');
   }
   if (returnsUs !== null && action.kind !== 'call') {
-    throw new ScriptError(line, 'only a system call returns at a time of its own');
+    wrong(first, 'only a system call returns at a time of its own');
   }
-  return { line, time, action };
+  const { line, column } = first;
+  return { line, column, actionLine, actionColumn, time, action };
 }
 
 function parseAction(reader: TokenReader, returnsUs: number | null): Action {

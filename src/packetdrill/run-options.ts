@@ -20,6 +20,11 @@ export interface RunOptions {
   strictSegments: boolean;
   /** Kinds of events whose failure is reported and survived. */
   nonFatal: ReadonlySet<string>;
+  /**
+   * Packets that nobody has expected when the script is over: a failure, or only said. Null = a
+   * failure unless the script is one of the public suites, whose interpreter does not look at them.
+   */
+  leftover: 'fail' | 'note' | null;
 }
 
 const WITHOUT_EFFECT = new Set([
@@ -47,6 +52,7 @@ export function runOptions(options: readonly ScriptOption[]): RunOptions {
     tsEcrScaled: false,
     strictSegments: false,
     nonFatal: new Set(),
+    leftover: null,
   };
   for (const option of options) applyOption(run, option);
   return run;
@@ -87,6 +93,12 @@ function applyOption(run: RunOptions, option: ScriptOption): void {
       return;
     case 'non_fatal':
       run.nonFatal = new Set(value.split(','));
+      return;
+    case 'leftover':
+      if (value !== 'fail' && value !== 'note') {
+        throw new ScriptError(line, `--leftover=${value}: fail or note`);
+      }
+      run.leftover = value;
       return;
     case 'ip_version':
       if (value !== 'ipv4') throw new UnsupportedError(line, `--ip_version=${value}`);

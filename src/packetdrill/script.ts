@@ -37,6 +37,11 @@ export interface Shell {
 
 export interface ScriptEvent {
   line: number;
+  /** Where the time stands on its line, from 1. */
+  column: number;
+  /** Where the action begins. */
+  actionLine: number;
+  actionColumn: number;
   time: Time;
   action: Action;
 }
@@ -112,6 +117,13 @@ export type TcpOption =
   | { kind: 'TS'; val: number | null; ecr: number; ecrAbsolute: boolean }
   /** `cookie` as bytes in hexadecimal. */
   | { kind: 'FO' | 'FOEXP'; cookie: string }
+  /**
+   * AccECN (RFC 9768): counters of 24 bits, those of ECT(0), CE and ECT(1) in this order, or, with
+   * `first` 1, of ECT(1), CE and ECT(0); the last ones may be missing.
+   */
+  | { kind: 'ECN'; first: 0 | 1; counts: number[] }
+  /** A digest (RFC 2385) in hexadecimal. */
+  | { kind: 'md5'; digest: string }
   /** Raw option bytes in hexadecimal. */
   | { kind: 'raw'; hex: string };
 
@@ -160,13 +172,33 @@ export interface CallAction {
   connection: string | null;
 }
 
+/** What was expected beside what came, both in the script's language. */
+export interface Comparison {
+  expected: string;
+  got: string;
+  /** When each, in words. */
+  expectedAt: string;
+  gotAt: string;
+  /** Only the time is wrong. */
+  late: boolean;
+}
+
 /** A script is wrong: where and why. */
 export class ScriptError extends Error {
   readonly line: number;
+  /** From 1; null = of the whole event on that line. */
+  readonly column: number | null;
+  readonly comparison: Comparison | null;
 
-  constructor(line: number, message: string) {
+  constructor(
+    line: number,
+    message: string,
+    more: { column?: number; comparison?: Comparison } = {},
+  ) {
     super(message);
     this.line = line;
+    this.column = more.column ?? null;
+    this.comparison = more.comparison ?? null;
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * What the shell text of a script means to a stack in memory: nothing is executed. Settings that
- * this stack has a knob for are set; a script that needs a program (tc, ip, nstat) or a knob that
- * we do not have is skipped with that reason.
+ * The settings that the shell text of scripts changes, on the knobs of the stack under test: those
+ * that the public suites set for all of their scripts, those that mean nothing here, and what a
+ * script sets by itself. A knob that we do not have makes the script one for another system.
  */
 import { getSysctl, SYSCTL_NAMES, type Sysctl, setSysctl } from '../net/sysctl.js';
-import { type Shell, UnsupportedError } from './script.js';
+import { UnsupportedError } from './script.js';
 
 /** The common start of the public suites (their defaults.sh), by the names of the knobs. */
 const BASELINE: Readonly<Record<string, string>> = {
@@ -12,6 +12,11 @@ const BASELINE: Readonly<Record<string, string>> = {
   'net.ipv4.tcp_wmem': '4096 262144 4194304',
   'net.ipv4.tcp_timestamps': '1',
   'net.ipv4.tcp_sack': '1',
+  'net.ipv4.tcp_frto': '2',
+  'net.ipv4.tcp_reordering': '3',
+  'net.ipv4.tcp_early_retrans': '4',
+  'net.ipv4.tcp_recovery': '1',
+  'net.ipv4.tcp_tso_win_divisor': '3',
   'net.ipv4.tcp_slow_start_after_idle': '0',
   'net.ipv4.tcp_syn_retries': '5',
   'net.ipv4.tcp_synack_retries': '5',
@@ -22,70 +27,68 @@ const BASELINE: Readonly<Record<string, string>> = {
   'net.ipv4.tcp_fastopen_key': 'a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4',
 };
 
-/** Knobs whose other values would change nothing here: those of offload, queues and accounting. */
+/** Knobs whose values change nothing here: those of offload, queues and accounting. */
 const WITHOUT_EFFECT = new Set([
   'net.ipv4.tcp_no_metrics_save',
   'net.ipv4.tcp_autocorking',
+  'net.ipv4.tcp_limit_output_bytes',
   'net.core.default_qdisc',
 ]);
 
-const ASSIGNMENT = /^\/?(?:proc\/sys\/)?(net[./][\w./]+)=(.*)$/;
-/** Commands that change nothing that a script can see. */
-const HARMLESS = /^(?:true|:|echo\b.*|sleep\s+0|set\s+-e|\.?\/?\S*defaults\.sh)$/;
-const DEFAULTS = /(?:^|\/)(?:\S*)defaults\.sh$/;
+/** Knobs that are not built, and the one value that asks for nothing that is missing. */
+const ONLY_VALUE: Readonly<Record<string, string>> = {
+  'net.ipv4.tcp_dsack': '1',
+  'net.ipv4.tcp_fack': '0',
+  'net.ipv4.tcp_mtu_probing': '0',
+  'net.ipv4.tcp_shrink_window': '0',
+  'net.ipv4.tcp_stdurg': '0',
+};
 
-/** Sets the suites' baseline, as far as this stack has the knobs. */
-export function applyBaseline(sysctl: Sysctl): void {
-  for (const [name, value] of Object.entries(BASELINE)) {
+const ASSIGNMENT = /^\/?(?:proc\/sys\/)?(net[./][\w./]+)=([\s\S]*)$/;
+
+/** What the kernel's own suite sets otherwise: there only who asks for it gets Fast Open. */
+const KERNEL_BASELINE: Readonly<Record<string, string>> = { 'net.ipv4.tcp_fastopen': '3' };
+
+/** Sets the baseline of a suite. */
+export function applyBaseline(sysctl: Sysctl, suite: 'google' | 'kernel' = 'google'): void {
+  const more = suite === 'kernel' ? KERNEL_BASELINE : {};
+  for (const [name, value] of Object.entries({ ...BASELINE, ...more })) {
     const error = setSysctl(sysctl, name, value);
     if (error !== null) throw new RangeError(`${name}=${value}: ${error}`);
   }
 }
 
-/**
- * Carries out shell text: `sysctl -q net.ipv4.X=V`, `sysctl -w …`, `set_sysctls.py /proc/sys/…=V`,
- * `defaults.sh`. Throws UnsupportedError for anything else.
- */
-export function applyShell(sysctl: Sysctl, shell: Shell): void {
-  const text = shell.text.replace(/\\\n/g, ' ').replace(/#[^\n]*/g, '');
-  for (const command of text.split(/[\n;]|&&/)) applyCommand(sysctl, command.trim(), shell.line);
-}
-
-function applyCommand(sysctl: Sysctl, command: string, line: number): void {
-  if (command === '') return;
-  if (DEFAULTS.test(command)) {
-    applyBaseline(sysctl);
-    return;
-  }
-  if (HARMLESS.test(command)) return;
-  const words = commandWords(command);
-  const program = (words[0] ?? '').replace(/^.*\//, '');
-  if (program === 'sysctl' || program === 'set_sysctls.py') {
-    for (const word of words.slice(1)) if (!word.startsWith('-')) assign(sysctl, word, line);
-    return;
-  }
-  throw new UnsupportedError(line, `the command \`${program}\``);
-}
-
-/** Words between blanks; quotes hold words together, also in the middle (`a="1 2"`). */
-function commandWords(command: string): string[] {
-  const words = command.match(/(?:[^\s"']|"[^"]*"|'[^']*')+/g) ?? [];
-  return words.map((word) => word.replace(/["']/g, ''));
-}
-
-function assign(sysctl: Sysctl, word: string, line: number): void {
+/** Name and value of `net.ipv4.X=V`, `net/ipv4/X=V` or `/proc/sys/net/ipv4/X=V`. */
+export function assignmentOf(word: string, line: number): { name: string; value: string } {
   const match = ASSIGNMENT.exec(word);
   if (match === null) throw new UnsupportedError(line, `the setting ${word}`);
-  const name = match[1]!.replaceAll('/', '.');
-  if (WITHOUT_EFFECT.has(name)) return;
-  if (!SYSCTL_NAMES.includes(name)) {
-    throw new UnsupportedError(line, `the sysctl ${name}`);
-  }
   const text = match[2]!.trim().replace(/\s+/g, ' ');
   const value = /^0x[0-9a-f]+$/i.test(text) ? String(Number(text)) : text;
+  return { name: match[1]!.replaceAll('/', '.'), value };
+}
+
+/** True when the stack under test knows this name, or need not. */
+export function isKnownSysctl(name: string): boolean {
+  return SYSCTL_NAMES.includes(name) || WITHOUT_EFFECT.has(name) || name in ONLY_VALUE;
+}
+
+/** What a knob says now, or null when it is none of ours. */
+export function readSysctl(sysctl: Sysctl, name: string): string | null {
+  if (!SYSCTL_NAMES.includes(name)) return null;
+  return String(getSysctl(sysctl, name)).replace(/\s+/g, ' ');
+}
+
+/** Throws UnsupportedError for a knob or a value that this stack does not have. */
+export function assignSysctl(sysctl: Sysctl, name: string, value: string, line: number): void {
+  if (WITHOUT_EFFECT.has(name) || ONLY_VALUE[name] === value) return;
+  if (name in ONLY_VALUE) throw new UnsupportedError(line, `${name}=${value}`);
+  if (!SYSCTL_NAMES.includes(name)) throw new UnsupportedError(line, `the sysctl ${name}`);
+  if (name === 'net.ipv4.tcp_ecn' && /^[345]$/.test(value)) {
+    throw new UnsupportedError(line, `${name}=${value}: AccECN`);
+  }
   const error = setSysctl(sysctl, name, value);
   if (error !== null) throw new UnsupportedError(line, `${name}=${value}: ${error}`);
   // A setting that reads back as something else was not understood.
-  const now = String(getSysctl(sysctl, name)).replace(/\s+/g, ' ');
+  const now = readSysctl(sysctl, name);
   if (now !== value) throw new UnsupportedError(line, `${name}=${value}: it is ${now} here`);
 }

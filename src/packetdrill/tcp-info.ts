@@ -3,7 +3,13 @@
  * stack fills (include/uapi/linux/tcp.h), and the constants that scripts compare them with.
  */
 import type { Sys } from '../socket/sys.js';
-import { IPPROTO_TCP, TCP_INFO } from '../socket/uapi/constants.js';
+import {
+  IPPROTO_TCP,
+  SO_RCVBUF,
+  SO_SNDBUF,
+  SOL_SOCKET,
+  TCP_INFO,
+} from '../socket/uapi/constants.js';
 
 /** Bytes of the first two words. */
 const BYTES = ['state', 'ca_state', 'retransmits', 'probes', 'backoff', 'options'];
@@ -76,9 +82,19 @@ const CONSTANTS: Readonly<Record<string, number>> = {
   TCPI_OPT_SYN_DATA: 32,
 };
 
+/** Of SO_MEMINFO what has a meaning here: the limits. */
+const MEMINFO: readonly (readonly [string, number])[] = [
+  ['SK_MEMINFO_RCVBUF', SO_RCVBUF],
+  ['SK_MEMINFO_SNDBUF', SO_SNDBUF],
+];
+
 /** Names and values for one block; without a socket only the constants. */
 export function tcpInfoFacts(sys: Sys, fd: number): Map<string, number> {
   const facts = new Map(Object.entries(CONSTANTS));
+  for (const [name, option] of MEMINFO) {
+    const value = sys.getsockopt(fd, SOL_SOCKET, option);
+    if (value >= 0) facts.set(name, value);
+  }
   const out = new Int32Array(80);
   const words = sys.getsockopt(fd, IPPROTO_TCP, TCP_INFO, out);
   if (words < 0) return facts;

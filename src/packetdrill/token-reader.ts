@@ -71,6 +71,11 @@ export class TokenReader {
   fail(what: string): never {
     const token = this.peek();
     const found = token.kind === 'end' ? 'the script ends' : `there is \`${token.text}\``;
-    throw new ScriptError(token.line, `expected ${what}, but ${found}`);
+    wrong(token, `expected ${what}, but ${found}`);
   }
+}
+
+/** Throws ScriptError: what is wrong with what begins at `token`. */
+export function wrong(token: Token, message: string): never {
+  throw new ScriptError(token.line, message, { column: token.column });
 }

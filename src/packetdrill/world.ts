@@ -4,6 +4,7 @@
  * so that a call is answered before it returns; nothing here ever blocks.
  */
 import type { Device } from '../net/env.js';
+import { MIB_NAMES, nstatName } from '../net/mib.js';
 import type { Skb } from '../net/skb.js';
 import type { Sysctl } from '../net/sysctl.js';
 import { createSys, type Sys } from '../socket/sys.js';
@@ -38,6 +39,8 @@ export class World {
   private readonly syscalls: Syscalls;
   /** When a call that waits has its own time-out, µs; time does not pass over it. */
   callDeadlineUs: number = Number.POSITIVE_INFINITY;
+  /** The device takes no packet any more. */
+  refusing = false;
   /** Runs after each step: calls that wait for something try again. */
   afterStep: () => void = () => {};
 
@@ -65,12 +68,19 @@ export class World {
     this.stack.poll(START_US);
   }
 
+  /** Counters by the names of nstat(8). */
+  counters(): Record<string, number> {
+    const { mib } = this.stack.net;
+    return Object.fromEntries(MIB_NAMES.map((_name, i) => [nstatName(i), mib[i]!] as const));
+  }
+
   /** µs since the script began. */
   get nowUs(): number {
     return this.stack.net.nowUs - START_US;
   }
 
   private keep(skb: Skb): boolean {
+    if (this.refusing) return false;
     const bytes = new Uint8Array(skb.length);
     bytes.set(skb.bytes.subarray(skb.start, skb.end));
     const linear = skb.end - skb.start;

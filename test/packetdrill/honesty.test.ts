@@ -3,8 +3,8 @@
  * the script must fail, and for that reason.
  */
 import { expect } from 'chai';
-import { runParsed } from '../../src/packetdrill/interpreter.js';
 import { parseScript } from '../../src/packetdrill/parser.js';
+import { runParsed } from '../../src/packetdrill/run.js';
 import type { Action, Script } from '../../src/packetdrill/script.js';
 import { scriptFiles } from './scripts.js';
 

@@ -3,7 +3,7 @@
  * notices what is not as the script says.
  */
 import { expect } from 'chai';
-import { type Outcome, runScript } from '../../src/packetdrill/interpreter.js';
+import { type Outcome, runScript } from '../../src/packetdrill/run.js';
 
 const LISTEN = `
  0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
@@ -28,7 +28,7 @@ function failure(events: string, before: string = ESTABLISH): string {
 }
 
 function holds(events: string, before: string = ESTABLISH): void {
-  expect(run(events, before)).to.deep.equal({ verdict: 'ok', printed: [] });
+  expect(run(events, before)).to.deep.equal({ verdict: 'ok', printed: [], leftover: [] });
 }
 
 describe('packetdrill interpreter: packets', () => {
@@ -213,7 +213,7 @@ describe('packetdrill interpreter: code and shell', () => {
     expect(script('./defaults.sh\nsysctl -w net.ipv4.tcp_rmem=\\"1 2 3\\"')).to.include({
       verdict: 'skipped',
     });
-    expect(script('tc qdisc replace')).to.include({ reason: 'the command `tc`' });
+    expect(script('tc qdisc replace')).to.include({ reason: 'the command `tc qdisc replace`' });
     expect(script('sysctl -q net.ipv4.tcp_nonsense=1')).to.include({
       reason: 'the sysctl net.ipv4.tcp_nonsense',
     });

@@ -152,6 +152,25 @@ describe('packetdrill parser', () => {
     const cookies = segment('0 > S 0:0(0) <FO 00abaaab,nop,nop,FOEXP,eol,eol,eol,eol>').options!;
     expect(cookies[0]).to.deep.equal({ kind: 'FO', cookie: '00abaaab' });
     expect(cookies[3]).to.deep.equal({ kind: 'FOEXP', cookie: '' });
+    const digest = '000102030405060708090a0b0c0d0e0f';
+    expect(segment(`0 < . 1:1(0) win 1 <md5 ${digest},nop,nop>`).options![0]).to.deep.equal({
+      ...{ kind: 'md5', digest },
+    });
+    expect(segment('0 > . 1:1(0) <0xfd04abcd>').options).to.deep.equal([
+      { kind: 'raw', hex: 'fd04abcd' },
+    ]);
+  });
+
+  it('reads AccECN counters in both orders and dialects', () => {
+    const counters = (text: string): unknown => segment(`0 > . 1:1(0) <${text}>`).options![0];
+    expect(counters('ECN e0b 1 ceb 2 e1b 3,nop')).to.deep.equal({
+      ...{ kind: 'ECN', first: 0, counts: [1, 2, 3] },
+    });
+    expect(counters('ECN e1b 7,nop,nop,nop')).to.deep.equal({ kind: 'ECN', first: 1, counts: [7] });
+    expect(counters('AccECN1 ee1b 1 eceb 2,nop,nop,nop,nop')).to.deep.equal({
+      ...{ kind: 'ECN', first: 1, counts: [1, 2] },
+    });
+    expect(() => counters('ECN e0b 16777216,nop,nop,nop')).to.throw(ScriptError, '24 bits');
   });
 
   it('reads IP marks, addresses, names of connections and silence', () => {
@@ -196,6 +215,9 @@ describe('packetdrill parser', () => {
     ['an unknown option', '0 > . 1:1(0) <zzz>', 'no TCP option'],
     ['text after the end', '0 close(3) = 0 )', 'expected a time'],
     ['a return time of a packet', '0...1 > . 1:1(0)', 'only a system call'],
+    ['half a byte', '0 > . 1:1(0) <0xabc,nop>', 'half a byte'],
+    ['a digest of another length', '0 > . 1:1(0) <md5 00,nop>', 'a digest has 16 bytes'],
+    ['a cookie that is none', '0 > . 1:1(0) <FO abc,nop>', 'abc is no cookie'],
   ];
   for (const [what, source, message] of wrong) {
     it(`refuses ${what}`, () => {
@@ -203,10 +225,22 @@ describe('packetdrill parser', () => {
     });
   }
 
+  it('says where on the line it is', () => {
+    for (const [source, line, column] of [
+      ['0 close(3) = 0 )', 1, 16],
+      ['0 close(3) = 0\n+0 > . 1:3(1)', 2, 8],
+      ['// x\n  0 > . 1:1(0) <mss 1460,\n   zzz 4>', 3, 4],
+    ] as const) {
+      expect(() => parseScript('t', source), source)
+        .to.throw(ScriptError)
+        .that.includes({ line, column });
+    }
+  });
+
   for (const source of [
     '0 > ipv6 ::1 > ::2: . 1:1(0)',
     '0 < udp (10)',
-    '0 > . 1:1(0) <md5 00>',
+    '0 > . 1:1(0) <md5 valid,nop,nop>',
     '0 > gre: . 1:1(0)',
   ]) {
     it(`leaves to other systems: ${source}`, () => {

@@ -1,6 +1,6 @@
 /** Every script of this folder holds. */
 import { expect } from 'chai';
-import { runScript } from '../../src/packetdrill/interpreter.js';
+import { runScript } from '../../src/packetdrill/run.js';
 import { scriptFiles } from './scripts.js';
 
 describe('packet scripts', () => {

@@ -31,6 +31,8 @@ import { World } from './world.js';
 /** A blocking call gets this long before the next blocking call, or the end of the script. */
 const BLOCKED_MOST_US = 1_000_000;
 const INBOUND_TTL = 255;
+/** A script has a handful of connections: large tables would only take time to make. */
+const EHASH_BUCKETS = 256;
 
 export interface InterpreterSettings {
   profile?: Profile;
@@ -73,6 +75,7 @@ export class Interpreter {
     this.run = run;
     this.mtu = run.mtu;
     this.sysctl = new Sysctl(settings.profile ?? '6.18');
+    this.sysctl.tcpChildEhashEntries = EHASH_BUCKETS;
     applyBaseline(this.sysctl);
     this.shell = new ShellRunner(this.shellWorld());
     if (script.init !== null) this.shell.run(script.init);
@@ -138,6 +141,11 @@ export class Interpreter {
       this.lastWasInbound = event.action.kind === 'packet' && event.action.direction === 'in';
     }
     this.finishBlocked();
+  }
+
+  /** Gives the memory of the run back; nothing may follow. */
+  release(): void {
+    this.world.release();
   }
 
   /** Packets that nobody has expected, in the script's language. */

@@ -81,6 +81,8 @@ function outcomeOf(parse: () => Script, settings: RunSettings): Outcome {
     const column = columnOf(error, script);
     const { line, message, comparison } = error;
     return { verdict: 'failed', line, column, message, comparison, printed };
+  } finally {
+    interpreter?.release();
   }
 }
 

@@ -89,8 +89,9 @@ function mostSpace(tcp: Tcp): number {
 }
 
 /**
- * Once in a round trip: the space becomes twice what the application has read in it, and holds what
- * waits past a hole besides (dynamic right-sizing; Linux: tcp_rcv_space_adjust).
+ * Once in a round trip: the space follows what the application has read in it (dynamic
+ * right-sizing; Linux: tcp_rcv_space_adjust). To be called before new text is taken, which nobody
+ * can have read yet: what waits then is what the application leaves.
  */
 export function tuneReceiveSpace(tcp: Tcp, tcb: Tcb): void {
   const { net, ctl } = tcp;
@@ -100,12 +101,23 @@ export function tuneReceiveSpace(tcp: Tcp, tcb: Tcb): void {
   const copied = ((head - tcb.rcvSpaceSeq) | 0) - waiting;
   tcb.rcvSpaceUs = net.nowUs;
   tcb.rcvSpaceSeq = head;
-  if (copied <= tcb.rcvqSpace) return;
-  tcb.rcvqSpace = copied;
-  if (net.sysctl.tcpModerateRcvbuf === 0 || tcb.rcvBufLocked) return;
+  if (copied > tcb.rcvqSpace) growReceiveSpace(tcp, tcb, copied);
+}
+
+/**
+ * `read` bytes were read in a round trip: twice as much is needed while a loss is mended, more if
+ * it was less before, for the sender may double once more; and what waits past a hole besides
+ * (Linux: tcp_rcvbuf_grow).
+ */
+export function growReceiveSpace(tcp: Tcp, tcb: Tcb, read: number): void {
+  const before = Math.max(1, tcb.rcvqSpace);
+  tcb.rcvqSpace = read;
+  if (tcp.net.sysctl.tcpModerateRcvbuf === 0 || tcb.rcvBufLocked) return;
   const { ofo } = tcb;
   const ahead = ofo !== null && ofo.count > 0 ? (ofo.right(ofo.count - 1) - tcb.rcvNxt) | 0 : 0;
-  const wanted = Math.min(2 * copied + ahead, mostSpace(tcp));
+  const twice = 2 * read;
+  const grow = Math.floor((twice * (read - before)) / before);
+  const wanted = Math.min(twice + 2 * grow + ahead, mostSpace(tcp));
   if (wanted > tcb.rcvSpace) setReceiveSpace(tcp, tcb, wanted);
 }
 

@@ -11,7 +11,7 @@ import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.j
 import { ecnAcceptCwr, ecnCheckCe } from '../ecn.js';
 import { publishLowat } from '../publish.js';
 import { Ranges } from '../ranges.js';
-import { growWindow, measureReceiveRtt, tuneReceiveSpace } from '../rcv-space.js';
+import { growReceiveSpace, growWindow, measureReceiveRtt, tuneReceiveSpace } from '../rcv-space.js';
 import { armReadNotice, receiveWindow } from '../rcv-window.js';
 import { attachReceiveRing } from '../ring-memory.js';
 import { FIN, type Segment } from '../segment.js';
@@ -110,6 +110,7 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   let fin = (seg.flags & FIN) !== 0;
   let cut = false;
   if (length > 0) {
+    tuneReceiveSpace(tcp, tcb);
     const placed = place(tcp, tcb, tcb.rcvNxt, seg.data + skip, length);
     cut = placed < length;
     if (placed === 0) {
@@ -137,7 +138,6 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     tcb.counts.bytesReceived += (tcb.rcvNxt - ctl[tcb.rcvRing + RING_TAIL]!) | 0;
     Atomics.store(ctl, tcb.rcvRing + RING_TAIL, tcb.rcvNxt);
     armReadNotice(tcp, tcb);
-    tuneReceiveSpace(tcp, tcb);
     if (!fin) dataReady(tcp, tcb);
   }
   const waiting = !atEnd && tcb.ofo !== null && tcb.ofo.count > 0;
@@ -198,6 +198,7 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   }
   tcb.ofoNewest = seq;
   growWindow(tcb, length);
+  if (!tcb.orphan) growReceiveSpace(tcp, tcb, tcb.rcvqSpace);
   if ((seg.flags & FIN) === 0) return;
   // Of several the first in sequence is the end of the stream: what lies behind it is never looked
   // at.

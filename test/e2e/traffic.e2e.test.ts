@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { patternSha256, randomFile, whoamis } from './clients.js';
 import { ended, must, scratchDirectory, suiteWith } from './machine.js';
+import { withLoss } from './nft-loss.js';
 import { RUN, type ServeProcess, withServe } from './serve-process.js';
 
 /** TUNSTACK_E2E=full is the long run by hand: 1 GiB and 10 seconds. */
@@ -39,24 +40,6 @@ async function upload(serve: ServeProcess, { path, bytes, sha256 }: Upload): Pro
   const curl = ['curl', '-sS', '--fail', '--max-time', '100', '-H', 'Expect:'];
   const text = await must([...curl, '-T', path, serve.at('/sink')]);
   expect(JSON.parse(text), `${bytes} bytes up`).to.deep.equal({ bytes, sha256 });
-}
-
-/** Drops 2 of 100 packets (as the kernel counts them) each way while `body` runs. */
-async function withLoss(device: string, body: () => Promise<void>): Promise<void> {
-  const rule = (key: string): string => `${key} "${device}" numgen random mod 100 < 2 counter drop`;
-  const chain = (hook: string, key: string): string =>
-    `chain ${hook} {\ntype filter hook ${hook} priority 0;\n${rule(key)}\n}`;
-  const rules = `table inet loss {\n${chain('input', 'iifname')}\n${chain('output', 'oifname')}\n}`;
-  await must(['nft', rules]);
-  try {
-    await body();
-    const dropped = [...(await must(['nft', 'list', 'ruleset'])).matchAll(/packets (\d+)/g)];
-    expect(dropped.map(([, packets]) => Number(packets)).every((packets) => packets > 0)).to.equal(
-      true,
-    );
-  } finally {
-    await must(['nft', 'delete table inet loss']);
-  }
 }
 
 const MODES = [
@@ -98,10 +81,11 @@ suiteWith(['tun', 'ip', 'curl', 'nft'], 'end to end: loss', () => {
   for (const { name, args } of MODES) {
     it(`carries 16 MiB each way over 2 % loss, ${name}`, async () => {
       const summary = await withServe(args, async (serve) => {
-        await withLoss(serve.ready.tun, async () => {
+        const dropped = await withLoss(serve.ready.tun, 2, async () => {
           await download(serve, LOSSY_BYTES);
           await upload(serve, file);
         });
+        expect(dropped.every((packets) => packets > 0)).to.equal(true);
       });
       expect(summary.retransmits).to.be.above(0);
     });

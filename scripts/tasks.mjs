@@ -42,11 +42,6 @@ async function check(argv) {
   return linted === 0 ? tested : linted;
 }
 
-async function bench(argv) {
-  const { runBench } = await import('./bench/first-figures.mjs');
-  return await runBench(ROOT, argv);
-}
-
 async function rfc() {
   const { writeCoverage } = await import('./rfc-coverage.mjs');
   return await writeCoverage(ROOT);
@@ -65,7 +60,7 @@ const TASKS = {
   test: { compiled: true, run: test },
   check: { compiled: true, run: check },
   cover: { compiled: true, run: cover },
-  bench: { compiled: true, run: bench },
+  bench: { compiled: true, run: (argv) => program(['bench', ...argv]) },
   sim: { compiled: true, run: sim },
   rfc: { compiled: true, run: rfc },
 };

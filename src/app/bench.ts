@@ -16,7 +16,8 @@ import { flagHelp } from './flags.js';
 import { alignColumns } from './socket-table.js';
 import { StopSignals } from './stop-signals.js';
 
-const ABOUT = `MEASURE is a name of --list, a group (${Object.keys(GROUPS).join(', ')}) or all.
+const ABOUT = `MEASURE is a name of --list, a group (${Object.keys(GROUPS).join(', ')}) or all (also
+what no MEASURE means: some 15 minutes).
 Each pair is a sample of ours and one of Node's on the kernel's stack behind a veth pair, the order
 changing; the figure is the median, the ratio ours / kernel that of the medians, in brackets the
 lowest and highest (of the ratio: of the pairs). Everything runs in network namespaces of its own.`;

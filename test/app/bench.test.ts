@@ -110,6 +110,7 @@ describe('app/bench: command line', () => {
     const bulk = parseBenchOptions(['bulk-out', 'keepalive', '--pairs', '7']);
     expect([...bulk.names]).to.deep.equal(['bulk-out-1', 'bulk-out-4', 'keepalive']);
     expect(bulk.sizes).to.include({ pairs: 7, seconds: 3, workers: 1, congestion: 'reno' });
+    expect(parseBenchOptions([]).names).to.deep.equal(parseBenchOptions(['all']).names);
     const all = parseBenchOptions(['all', '--quick', '--congestion', 'cubic']);
     expect(all.names.size).to.equal(figureNames().length);
     expect(all.sizes).to.include({ pairs: 2, seconds: 1, congestion: 'cubic' });
@@ -118,7 +119,6 @@ describe('app/bench: command line', () => {
   it('refuses what it does not know', () => {
     for (const argv of [
       ['warp'],
-      [],
       ['keepalive', '--pairs', '0'],
       ['keepalive', '--pairs', '1.5'],
       ['keepalive', '--seconds', '61'],

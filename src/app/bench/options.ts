@@ -59,14 +59,9 @@ function congestion(flags: ParsedFlags): Congestion {
   throw wrong('congestion', text, 'must be reno or cubic: both sides have those');
 }
 
-function names(words: readonly string[], isNeeded: boolean): Set<string> {
-  if (words.length === 0 && isNeeded) {
-    throw new UsageError(
-      'bench: which measures?',
-      'tunstack bench --list\ntunstack bench keepalive\ntunstack bench all',
-    );
-  }
-  const found = resolveNames(words);
+/** @param words none = all */
+function names(words: readonly string[]): Set<string> {
+  const found = resolveNames(words.length === 0 ? ['all'] : words);
   if (found instanceof Set) return found;
   const known = [...figureNames(), ...Object.keys(GROUPS), 'all'];
   const near = nearest(found.unknown, known);
@@ -80,15 +75,13 @@ function names(words: readonly string[], isNeeded: boolean): Set<string> {
 export function parseBenchOptions(argv: readonly string[]): BenchOptions {
   const flags = parseFlags('bench', BENCH_FLAGS, argv, MEASURES_MAX);
   const quick = flags.given.has('quick');
-  const list = flags.given.has('list');
-  const help = flags.given.has('help');
   const size = quick ? 'quick' : 'full';
   return {
-    help,
-    list,
+    help: flags.given.has('help'),
+    list: flags.given.has('list'),
     json: flags.given.has('json'),
     quick,
-    names: names(flags.positionals, !help && !list),
+    names: names(flags.positionals),
     sizes: {
       pairs: whole(flags, 'pairs', 1, PAIRS_MAX, PAIRS[size]),
       seconds: number(flags, 'seconds', 0.1, SECONDS_MAX, SECONDS[size]),

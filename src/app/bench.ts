@@ -5,7 +5,7 @@
  */
 import { Children } from './bench/children.js';
 import { type Machine, machineFacts, machineLine } from './bench/machine.js';
-import type { Bench, MemoryProbe, PairProbe, Row } from './bench/measure.js';
+import type { AloneProbe, Bench, PairProbe, Row } from './bench/measure.js';
 import { isInside, prepareNamespace, requireMachine, runInside } from './bench/namespace.js';
 import { BENCH_FLAGS, type BenchOptions, parseBenchOptions } from './bench/options.js';
 import { runPairs } from './bench/pairs.js';
@@ -67,11 +67,11 @@ class BenchRun {
     for (const probe of probesFor(this.options.names)) {
       if (this.interrupted) return;
       if (probe.kind === 'pair') await this.pairs(probe);
-      else this.memory(probe);
+      else this.alone(probe);
     }
   }
 
-  private memory(probe: MemoryProbe): void {
+  private alone(probe: AloneProbe): void {
     const { sizes, quick, json, names } = this.options;
     const said = probe.run(sizes, quick);
     const wanted = (row: { measure?: string }): boolean => names.has(row.measure ?? '');
@@ -123,7 +123,9 @@ export const bench: Command = {
       for (const line of listLines()) io.out(line);
       return EXIT_OK;
     }
-    const needsNetwork = probesFor(options.names).some(({ kind }) => kind === 'pair');
+    const needsNetwork = probesFor(options.names).some(
+      (probe) => probe.kind === 'pair' || probe.needsNetwork,
+    );
     if (needsNetwork && !isInside()) {
       requireMachine();
       return runInside(argv);

@@ -11,7 +11,7 @@ import { type TimerEntry, TimerQueue } from '../../net/timer.js';
 import { MemoryStack, seededRandom } from '../../testing/memory-stack.js';
 import { type CurvePoint, measureLookupCurve } from '../bench-lookup.js';
 import { FailedError } from '../command.js';
-import type { Figure, MemoryProbe, Row, Said } from './measure.js';
+import type { AloneProbe, Figure, Row, Said } from './measure.js';
 import { median, rowOf } from './pairs.js';
 import { ACK, SEGMENT_BYTES, SegmentWriter, SYN } from './segment.js';
 
@@ -188,8 +188,9 @@ function tableCosts(crowd: number): Record<'lookup' | 'insert' | 'remove', numbe
   return { lookup: ratios('lookup'), insert: ratios('insert'), remove: ratios('remove') };
 }
 
-export const crowd: MemoryProbe = {
-  kind: 'memory',
+export const crowd: AloneProbe = {
+  kind: 'alone',
+  needsNetwork: false,
   figures: [BYTES, ...COSTS.map(costFigure)],
   run({ crowd: size }): Said {
     const sizes = [FEW, 10_000, 100_000].filter((smaller) => smaller < size);

@@ -1,7 +1,7 @@
 /** `lookup-curve` as a probe: what the tables cost as they grow (bench-lookup.ts measures it). */
 import { FULL, type LookupCurve, measureLookupCurve, QUICK } from '../bench-lookup.js';
 import { alignColumns } from '../socket-table.js';
-import type { MemoryProbe } from './measure.js';
+import type { AloneProbe } from './measure.js';
 
 /** The curve as a table, ns of CPU an operation. */
 export function curveLines({ points, pairs }: LookupCurve): string[] {
@@ -26,8 +26,9 @@ export function curveLines({ points, pairs }: LookupCurve): string[] {
   ];
 }
 
-export const lookup: MemoryProbe = {
-  kind: 'memory',
+export const lookup: AloneProbe = {
+  kind: 'alone',
+  needsNetwork: false,
   figures: [
     {
       name: 'lookup-curve',

@@ -93,15 +93,17 @@ export interface Said {
   readonly rows: readonly Row[];
 }
 
-/** A measurement in this process alone: no namespace, no kernel beside it. */
-export interface MemoryProbe {
-  readonly kind: 'memory';
+/** A measurement in this process alone: no kernel beside it. */
+export interface AloneProbe {
+  readonly kind: 'alone';
+  /** It opens devices: needs root, and a network namespace. */
+  readonly needsNetwork: boolean;
   readonly figures: readonly Figure[];
   /** @param quick a look, not a figure to quote */
   run(sizes: Sizes, quick: boolean): Said;
 }
 
-export type Probe = PairProbe | MemoryProbe;
+export type Probe = PairProbe | AloneProbe;
 
 export interface Spread {
   readonly median: number;

@@ -2,6 +2,7 @@
 import { bulk } from './bulk.js';
 import { connections } from './connections.js';
 import { crowd } from './crowd.js';
+import { deviceLimits } from './device-limits.js';
 import { echo } from './echo.js';
 import { flood } from './flood.js';
 import { idle } from './idle.js';
@@ -10,6 +11,7 @@ import { latency } from './latency.js';
 import { lookup } from './lookup.js';
 import type { Figure, Probe } from './measure.js';
 import { plain } from './plain.js';
+import { steps } from './steps.js';
 
 /** In the order in which `all` runs them. */
 export const PROBES: readonly Probe[] = [
@@ -23,6 +25,8 @@ export const PROBES: readonly Probe[] = [
   crowd,
   lookup,
   flood,
+  deviceLimits,
+  steps,
 ];
 
 /** Short names for several. */
@@ -36,6 +40,9 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   'bulk-in': ['bulk-in-1', 'bulk-in-4'],
   lookup: ['lookup-curve'],
   memory: ['idle-bytes', 'idle-bytes-1m'],
+  device: deviceLimits.figures.map(({ name }) => name),
+  steps: steps.figures.map(({ name }) => name),
+  crowd: crowd.figures.map(({ name }) => name),
   accept: ['connections-64', 'connections-256', 'synflood', 'synflood-failed'],
 };
 

@@ -1,5 +1,5 @@
 /**
- * Writes one IPv4 TCP segment without payload again and again into the same bytes: what a flood and
+ * Writes the headers of one IPv4 TCP segment again and again into the same bytes: what a flood and
  * a crowd in memory are made of. SYNs carry an MSS option, the others nothing.
  */
 import { checksumFold, checksumPartial, pseudoSum } from '../../net/checksum.js';
@@ -35,11 +35,22 @@ export class SegmentWriter {
     this.view.setUint32(IP_BYTES + TCP_BYTES, MSS_OPTION);
   }
 
-  /** @param saddr int32 @returns bytes of the packet */
-  write(saddr: number, sport: number, flags: number, seq: number, ack: number): number {
+  /**
+   * @param saddr int32
+   * @param payloadBytes what the lengths shall say; the payload itself is not in the checksum
+   * @returns bytes of the headers
+   */
+  write(
+    saddr: number,
+    sport: number,
+    flags: number,
+    seq: number,
+    ack: number,
+    payloadBytes = 0,
+  ): number {
     const { view } = this;
     const tcpBytes = (flags & SYN) !== 0 ? TCP_BYTES + 4 : TCP_BYTES;
-    view.setUint16(2, IP_BYTES + tcpBytes);
+    view.setUint16(2, IP_BYTES + tcpBytes + payloadBytes);
     view.setUint16(10, 0);
     view.setInt32(12, saddr);
     view.setUint16(10, checksumFold(checksumPartial(view, 0, IP_BYTES, 0)));

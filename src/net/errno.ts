@@ -21,6 +21,7 @@ export const ENOTTY = 25;
 export const EPIPE = 32;
 export const EDOM = 33;
 export const ENOSYS = 38;
+export const ENODATA = 61;
 export const ENONET = 64;
 export const EPROTO = 71;
 export const ENOTSOCK = 88;

@@ -166,7 +166,7 @@ export class RouteTable {
    * to, 127.0.0.1 without one.
    */
   self(oif: number): number {
-    const dev = oif === 0 ? this.lo : this.devices[oif]!;
+    const dev = this.device(oif) ?? this.lo;
     return dev === this.lo ? INADDR_LOOPBACK : this.selectAddress(dev);
   }
 

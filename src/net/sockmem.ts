@@ -78,6 +78,8 @@ export const BLOCK_NOTSENT = 43;
 export const BLOCK_NOSPACE = 44;
 /** What ICMP said without ending the connection: a positive errno (Linux: sk_err_soft). */
 export const BLOCK_SOFT_ERROR = 45;
+/** SO_PEEK_OFF, with its bits turned round: 0 = off (-1). */
+export const BLOCK_PEEK_OFF = 46;
 /** Three cache lines. */
 export const BLOCK_WORDS = 48;
 

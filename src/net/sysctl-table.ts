@@ -333,6 +333,13 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     AF,
   ),
   knob(
+    'ipv4.ip_nonlocal_bind',
+    'ipNonlocalBind',
+    [0, 0, 1, ''],
+    'Sockets may bind to addresses that are not ours, as with IP_FREEBIND.',
+    AF,
+  ),
+  knob(
     'ipv4.ip_autobind_reuse',
     'ipAutobindReuse',
     [0, 0, 1, ''],

@@ -79,6 +79,7 @@ export class Sysctl {
   /** Ports that are not chosen for bind(0) and connect(); bind() may still ask for them. */
   readonly ipLocalReservedPorts: PortSet = new PortSet();
   ipUnprivilegedPortStart = 0;
+  ipNonlocalBind = 0;
   ipAutobindReuse = 0;
   ipDefaultTtl = 0;
   ipfragHighThresh = 0;

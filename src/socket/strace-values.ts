@@ -42,6 +42,7 @@ const ERROR_TEXTS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'Connection timed out',
   EHOSTDOWN: 'Host is down',
   EHOSTUNREACH: 'No route to host',
+  ENODATA: 'No data available',
   ENONET: 'Machine is not on the network',
   ENETUNREACH: 'Network is unreachable',
   ENETDOWN: 'Network is down',
@@ -89,10 +90,14 @@ const POLL_EVENTS: Names = [
 const MSG_FLAGS: Names = [
   [c.MSG_OOB, 'MSG_OOB'],
   [c.MSG_PEEK, 'MSG_PEEK'],
+  [c.MSG_DONTROUTE, 'MSG_DONTROUTE'],
   [c.MSG_CTRUNC, 'MSG_CTRUNC'],
   [c.MSG_TRUNC, 'MSG_TRUNC'],
   [c.MSG_DONTWAIT, 'MSG_DONTWAIT'],
+  [c.MSG_EOR, 'MSG_EOR'],
   [c.MSG_WAITALL, 'MSG_WAITALL'],
+  [c.MSG_CONFIRM, 'MSG_CONFIRM'],
+  [c.MSG_ERRQUEUE, 'MSG_ERRQUEUE'],
   [c.MSG_NOSIGNAL, 'MSG_NOSIGNAL'],
   [c.MSG_MORE, 'MSG_MORE'],
 ];

@@ -3,7 +3,7 @@
  * common case they touch shared memory only; the stack thread is told afterwards if it wants to
  * know, and asked beforehand only to give a send ring its memory.
  */
-import { EAGAIN, EBADF, EFAULT, EINVAL, EIO, ENOTSOCK, EOPNOTSUPP } from '../net/errno.js';
+import { EAGAIN, EBADF, EFAULT, EINVAL, EIO, ENOTSOCK } from '../net/errno.js';
 import {
   BLOCK_SND_FLAGS,
   BLOCK_SNDTIMEO,
@@ -14,22 +14,14 @@ import {
 import type { SysContext } from './sys-context.js';
 import { sendFastopen } from './sys-fastopen.js';
 import {
+  errorQueueStatus,
   mayWait,
   receive,
-  receiveFlagsStatus,
   receiveMessage,
   receiveVector,
 } from './sys-receive.js';
 import type { Message, SockaddrArgument, Sys } from './sys-table.js';
-import {
-  EPOLLIN,
-  EPOLLOUT,
-  MSG_DONTWAIT,
-  MSG_FASTOPEN,
-  MSG_MORE,
-  MSG_NOSIGNAL,
-  MSG_OOB,
-} from './uapi/constants.js';
+import { EPOLLIN, EPOLLOUT, MSG_FASTOPEN, MSG_MORE, MSG_OOB } from './uapi/constants.js';
 import { eventCountDue, eventCountRead, eventCountWrite } from './uapi/event-count.js';
 import { fileKind } from './uapi/file-block.js';
 import { filePublishedDue, fileWrite, NEED_RING } from './uapi/file-write.js';
@@ -37,8 +29,6 @@ import { OP_ATTACH_SEND, OP_NOTICE, OP_PUBLISHED } from './uapi/layout.js';
 
 /** Most buffers of one call (UIO_MAXIOV). */
 const IOV_MAX = 1024;
-/** Flags that writing knows. */
-const SEND_FLAGS: number = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_OOB;
 
 type IoCalls =
   | 'read'
@@ -61,29 +51,22 @@ export function createSysIo(context: SysContext): SysIo {
     readv: (fd, buffers) => readv(context, fd, buffers),
     writev: (fd, buffers) => badVector(buffers) || writeVector(context, fd, sound(buffers), 0),
     recvfrom(fd, buffer, flags) {
-      const status =
-        receiveFlagsStatus(flags) || mustBeSocket(context, fd) || badRange(buffer, 0, 0);
+      const status = mustBeSocket(context, fd) || badRange(buffer, 0, 0) || errorQueueStatus(flags);
       return status || receive(context, fd, buffer, 0, buffer.length, flags);
     },
     sendto(fd, buffer, flags, address) {
-      const status = sendStatus(context, fd, flags) || badRange(buffer, 0, 0);
+      const status = mustBeSocket(context, fd) || badRange(buffer, 0, 0);
       if (status < 0) return status;
       if ((flags & MSG_FASTOPEN) !== 0) return fastopen(context, fd, buffer, flags, address);
       return write(context, fd, buffer, 0, buffer.length, flags);
     },
     recvmsg(fd, message, flags) {
-      const status =
-        receiveFlagsStatus(flags) || mustBeSocket(context, fd) || badVector(message.iov);
+      const status = mustBeSocket(context, fd) || badVector(message.iov) || errorQueueStatus(flags);
       if (status < 0) return status;
       return receiveMessage(context, fd, message, sound(message.iov), flags);
     },
     sendmsg: (fd, message, flags) => sendMessage(context, fd, message, flags),
   };
-}
-
-function sendStatus(context: SysContext, fd: number, flags: number): number {
-  if ((flags & ~(SEND_FLAGS | MSG_FASTOPEN)) !== 0) return -EOPNOTSUPP;
-  return mustBeSocket(context, fd);
 }
 
 function fastopen(
@@ -100,7 +83,7 @@ function fastopen(
 
 /** Linux: ___sys_sendmsg. No control message means anything to a sender here. */
 function sendMessage(context: SysContext, fd: number, message: Message, flags: number): number {
-  const status = sendStatus(context, fd, flags) || badVector(message.iov);
+  const status = mustBeSocket(context, fd) || badVector(message.iov);
   if (status < 0) return status;
   if (message.control !== undefined && message.control.length > 0) return -EINVAL;
   if ((flags & MSG_FASTOPEN) === 0) return writeVector(context, fd, sound(message.iov), flags);

@@ -3,7 +3,7 @@
  * content with (SO_RCVLOWAT, MSG_WAITALL), how long it waits (SO_RCVTIMEO), and what ends it early:
  * the urgent mark, an error, the end of the stream. Copying is uapi/file-read.ts.
  */
-import { EAGAIN, EIO, EOPNOTSUPP } from '../net/errno.js';
+import { EAGAIN, EIO } from '../net/errno.js';
 import { BLOCK_OPTIONS, BLOCK_RCVTIMEO, FILE_INQ } from '../net/sockmem.js';
 import type { SysContext } from './sys-context.js';
 import type { Message } from './sys-table.js';
@@ -12,7 +12,7 @@ import {
   EPOLLRDHUP,
   MSG_CTRUNC,
   MSG_DONTWAIT,
-  MSG_NOSIGNAL,
+  MSG_ERRQUEUE,
   MSG_OOB,
   MSG_PEEK,
   MSG_TRUNC,
@@ -24,20 +24,21 @@ import {
   fileInqHint,
   fileLowat,
   filePassedOver,
+  filePeekOffset,
   fileRead,
   fileReadStops,
   fileReadUrgent,
   fileTakenDue,
+  movePeekOffset,
 } from './uapi/file-read.js';
 import { OP_CONSUMED } from './uapi/layout.js';
 
-/** Flags that reading knows. */
-const RECEIVE_FLAGS: number =
-  MSG_PEEK | MSG_DONTWAIT | MSG_NOSIGNAL | MSG_OOB | MSG_WAITALL | MSG_TRUNC;
-
-/** 0, or -EOPNOTSUPP for a flag that reading does not know. */
-export function receiveFlagsStatus(flags: number): number {
-  return (flags & ~RECEIVE_FLAGS) === 0 ? 0 : -EOPNOTSUPP;
+/**
+ * MSG_ERRQUEUE reads another queue, in which nothing ever is (IP_RECVERR is refused). Flags that
+ * mean nothing to TCP are passed over, as in Linux.
+ */
+export function errorQueueStatus(flags: number): number {
+  return (flags & MSG_ERRQUEUE) === 0 ? 0 : -EAGAIN;
 }
 
 /** Bytes to buffer[offset, offset + length); 0 = end of stream, or -errno. */
@@ -54,8 +55,8 @@ export function receive(
   const target = (flags & MSG_TRUNC) !== 0 ? null : buffer;
   context.waitEndMs = 0;
   let done = 0;
-  // Of a look: bytes of the stream that have been seen, or passed over.
-  let ahead = 0;
+  // Of a look: bytes of the stream that have been seen, or passed over (SO_PEEK_OFF).
+  let ahead = peek ? Math.max(0, filePeekOffset(context.mem, fd)) : 0;
   for (;;) {
     const over = peek && done === 0 ? filePassedOver(context.mem, fd) : 0;
     const count = take(context, fd, target, offset + done, length - done, peek, ahead);
@@ -81,7 +82,9 @@ function take(
 ): number {
   const { mem, port } = context;
   const count = fileRead(mem, fd, port.holder, target, offset, length, peek, ahead);
-  if (count > 0 && !peek && fileTakenDue(mem, fd)) port.post(OP_CONSUMED, fd);
+  if (count <= 0) return count;
+  movePeekOffset(mem, fd, peek ? count : -count);
+  if (!peek && fileTakenDue(mem, fd)) port.post(OP_CONSUMED, fd);
   return count;
 }
 

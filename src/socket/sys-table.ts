@@ -90,7 +90,7 @@ export interface Sys {
   getsockname(fd: number, out: Sockaddr): number;
   getpeername(fd: number, out: Sockaddr): number;
   shutdown(fd: number, how: number): number;
-  /** With SO_LINGER a blocking socket waits that long for the peer to have everything. */
+  /** With SO_LINGER it waits that long for the peer to have everything, even with O_NONBLOCK. */
   close(fd: number): number;
   /**
    * Bytes read, 0 at the end of the stream. Without `length`: to the end of `buffer`. Waits for
@@ -103,12 +103,12 @@ export interface Sys {
   writev(fd: number, buffers: readonly Uint8Array[]): number;
   /**
    * MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, MSG_OOB, and MSG_FASTOPEN, which connects to `address`
-   * (TCP ignores it otherwise); others -EOPNOTSUPP.
+   * (TCP ignores it otherwise); others mean nothing to TCP.
    */
   sendto(fd: number, buffer: Uint8Array, flags: number, address?: SockaddrArgument): number;
   /**
    * MSG_PEEK, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, MSG_TRUNC (bytes are thrown away) and
-   * MSG_OOB; others -EOPNOTSUPP. TCP leaves `out` alone.
+   * MSG_OOB; MSG_ERRQUEUE: -EAGAIN; others mean nothing to TCP, which also leaves `out` alone.
    */
   recvfrom(fd: number, buffer: Uint8Array, flags: number, out?: Sockaddr): number;
   /** As sendto. Control messages: -EINVAL. */

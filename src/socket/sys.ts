@@ -81,6 +81,7 @@ import {
   SOCK_RAW,
   SOCK_STREAM,
   SOL_SOCKET,
+  SOL_TCP,
   TCP_CLOSE,
   TCP_CLOSE_WAIT,
   TCP_CLOSING,
@@ -88,6 +89,7 @@ import {
   TCP_FIN_WAIT1,
   TCP_LAST_ACK,
   TCP_LISTEN,
+  TCP_SAVED_SYN,
   TCP_SYN_SENT,
 } from './uapi/constants.js';
 import { fileLock } from './uapi/file-block.js';
@@ -280,7 +282,10 @@ function getsockopt(
   const status = mustBeTcp(context, fd);
   if (status < 0) return status;
   const { port } = context;
-  if (out instanceof Uint8Array) return port.answerText(OP_GETSOCKOPT_TEXT, fd, level, name, out);
+  if (out instanceof Uint8Array) {
+    if (level === SOL_TCP && name === TCP_SAVED_SYN) return savedSyn(context, fd, out);
+    return port.answerText(OP_GETSOCKOPT_TEXT, fd, level, name, out);
+  }
   const local = level === SOL_SOCKET ? socketFact(context, fd, name) : -1;
   if (local >= 0) {
     if (out === undefined) return local;
@@ -288,12 +293,20 @@ function getsockopt(
     out[0] = local;
     return 1;
   }
-  const words = port.call(OP_GETSOCKOPT, fd, level, name);
+  const words = port.call(OP_GETSOCKOPT, fd, level, name, out === undefined ? 1 : out.length);
   if (words <= 0) return words;
   if (out === undefined) return port.ctl[port.outAt]!;
   const count = Math.min(words, out.length);
   for (let i = 0; i < count; i++) out[i] = port.ctl[port.outAt + i]!;
   return count;
+}
+
+/** TCP_SAVED_SYN is bytes: how many. */
+function savedSyn(context: SysContext, fd: number, out: Uint8Array): number {
+  const words = new Int32Array(out.length >> 2);
+  const count = getsockopt(context, fd, SOL_TCP, TCP_SAVED_SYN, words);
+  if (count > 0) out.set(new Uint8Array(words.buffer, 0, count * 4));
+  return count * (count > 0 ? 4 : 1);
 }
 
 /** Options of SOL_SOCKET that can be read off the block; -1 = ask the stack. */
@@ -386,11 +399,14 @@ function forget(context: SysContext, fd: number): void {
   context.blocking.forget(fd);
 }
 
-/** Is there something to wait for? What has not been read means a RST, which waits for nobody. */
+/**
+ * Is there something to wait for (O_NONBLOCK or not, as in Linux)? What has not been read means a
+ * RST, which waits for nobody.
+ */
 function lingers(context: SysContext, fd: number): boolean {
   const { mem } = context;
   const at = mem.blockAt(fd);
-  if (Atomics.load(mem.ctl, at + BLOCK_LINGER) <= 0 || context.isNonblocking(fd)) return false;
+  if (Atomics.load(mem.ctl, at + BLOCK_LINGER) <= 0) return false;
   const state = Atomics.load(mem.ctl, at + BLOCK_STATE);
   return ((LINGERING >>> state) & 1) === 1 && ringUsed(mem.ctl, at + BLOCK_RCV) <= 0;
 }

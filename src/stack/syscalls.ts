@@ -271,7 +271,7 @@ export class Syscalls implements SocketEvents {
       case OP_SETSOCKOPT:
         return calls.setsockopt(fd, a, b, ctl[command + C_C]!, ctl[command + C_D]!);
       case OP_GETSOCKOPT:
-        return this.getsockopt(fd, a, b, at);
+        return this.getsockopt(fd, a, b, ctl[command + C_C]!, at);
       case OP_SETSOCKOPT_TEXT: {
         const bytes = ctl[command + C_C]!;
         if (bytes < 0 || bytes > T_TEXT_MAX_BYTES) return -EINVAL;
@@ -291,8 +291,13 @@ export class Syscalls implements SocketEvents {
     return this.calls.connect(fd, address, port, withText !== 0);
   }
 
-  private getsockopt(fd: number, level: number, name: number, at: number): number {
-    const words = this.calls.getsockopt(fd, level, name, this.out);
+  /** @param most words that the caller has room for */
+  private getsockopt(fd: number, level: number, name: number, most: number, at: number): number {
+    const room = Math.min(Math.max(0, most), T_OUT_WORDS);
+    const words = Math.min(
+      this.calls.getsockopt(fd, level, name, this.out.subarray(0, room)),
+      room,
+    );
     for (let i = 0; i < words; i++) this.ctl[at + T_OUT + i] = this.out[i]!;
     return words;
   }

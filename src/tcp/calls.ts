@@ -57,6 +57,7 @@ import { attachSendRing as attachRing } from './ring-memory.js';
 import { secureTcpSeq } from './secure-seq.js';
 import { closeSending, destroy, setState, tcpDone } from './set-state.js';
 import { PENDING_OUTPUT, PENDING_WINDOW } from './sock.js';
+import { bindsAnywhere, isTransparent } from './sockopt/kept.js';
 import {
   inStates,
   SYNCHRONIZED,
@@ -124,7 +125,8 @@ export function tcpSocket(tcp: Tcp, uid: number): number {
  */
 export function tcpBind(tcp: Tcp, tcb: Tcb, address: number, port: number): number {
   const { net } = tcp;
-  if (address !== 0 && !net.routes.mayBind(address)) return -EADDRNOTAVAIL;
+  const nonlocal = net.sysctl.ipNonlocalBind !== 0 || bindsAnywhere(tcb);
+  if (address !== 0 && !nonlocal && !net.routes.mayBind(address)) return -EADDRNOTAVAIL;
   if (port !== 0 && port < net.sysctl.ipUnprivilegedPortStart && tcb.uid !== 0) return -EACCES;
   if (tcb.state !== TCP_CLOSE || tcb.num !== 0) return -EINVAL;
   tcb.rcvSaddr = address;
@@ -220,8 +222,10 @@ function startConnect(
 ): number {
   const { net } = tcp;
   const bound = tcb.rcvSaddr;
+  const local = bound === 0 || net.isLocal(bound);
   // A group's address can be bound to, but nothing can come from there.
-  const source = net.isLocal(bound) ? bound : 0;
+  const source = !local && net.routes.mayBind(bound) ? 0 : bound;
+  if (!local && source !== 0 && !isTransparent(tcb)) return -ENETUNREACH;
   const peer = address !== 0 ? address : source !== 0 ? source : net.routes.self(tcb.boundDevIf);
   const route = net.routes.output(peer, tcb.boundDevIf);
   // RFC 9293 MUST-46.

@@ -4,7 +4,7 @@
  * peer is told is calls.ts.
  */
 import { RING_HEAD, RING_TAIL } from '../net/ring.js';
-import { BLOCK_SND_FLAGS } from '../net/sockmem.js';
+import { BLOCK_PEEK_OFF, BLOCK_SND_FLAGS } from '../net/sockmem.js';
 import { urgentForget } from '../net/urgent.js';
 import { inetBhash2UpdateSaddr } from '../reuseport/bhash.js';
 import { SK_FULL } from '../reuseport/sock-common.js';
@@ -25,7 +25,7 @@ const KEPT: ReadonlySet<string> = new Set<keyof Tcb>([
   ...(['debug', 'broadcast', 'priority', 'packetMark', 'cookie', 'pmtudisc', 'tos'] as const),
   ...(['ttl', 'deferAccept', 'bindAddressNoPort', 'congestion', 'fastopenMax'] as const),
   ...(['fastopenNoCookie', 'fastopenConnect', 'listen', 'listenerFd', 'parent'] as const),
-  ...(['orphan', 'error'] as const),
+  ...(['orphan', 'error', 'rare', 'minTtl'] as const),
 ]);
 
 /** A socket with the fields that all sockets have: those belong to the tables. */
@@ -53,6 +53,7 @@ function forgetConnection(tcp: Tcp, tcb: Tcb): void {
     Atomics.store(ctl, ring + RING_HEAD, Atomics.load(ctl, ring + RING_TAIL));
   }
   ctl[tcb.at + BLOCK_SND_FLAGS] = 0;
+  Atomics.store(ctl, tcb.at + BLOCK_PEEK_OFF, 0);
   urgentForget(ctl, tcb.at);
 }
 

@@ -3,7 +3,13 @@
  * these are the fields that a connection keeps of it). Not inherited: SO_PRIORITY, SO_COOKIE,
  * TCP_DEFER_ACCEPT, TCP_QUICKACK.
  */
-import { BLOCK_LINGER, BLOCK_OPTIONS, BLOCK_RCVTIMEO, BLOCK_SNDTIMEO } from '../net/sockmem.js';
+import {
+  BLOCK_LINGER,
+  BLOCK_OPTIONS,
+  BLOCK_PEEK_OFF,
+  BLOCK_RCVTIMEO,
+  BLOCK_SNDTIMEO,
+} from '../net/sockmem.js';
 import { publishLowat, publishNotsent } from './publish.js';
 import type { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -14,6 +20,7 @@ const BLOCK_WORDS_KEPT: readonly number[] = [
   BLOCK_SNDTIMEO,
   BLOCK_LINGER,
   BLOCK_OPTIONS,
+  BLOCK_PEEK_OFF,
 ];
 
 export function inheritOptions(tcp: Tcp, child: Tcb, listener: Tcb): void {
@@ -28,6 +35,8 @@ export function inheritOptions(tcp: Tcp, child: Tcb, listener: Tcb): void {
   child.localPortRange = listener.localPortRange;
   child.tos = listener.tos;
   child.ttl = listener.ttl;
+  child.minTtl = listener.minTtl;
+  child.rare = listener.rare;
   child.pmtudisc = listener.pmtudisc;
   child.rcvSpace = listener.rcvSpace;
   child.rcvLowat = listener.rcvLowat;

@@ -36,6 +36,8 @@ export class RequestSock extends TcpSock {
   /** Fast Open option of the first SYN-ACK, null = none. */
   fastopenCookie: Uint8Array | null = null;
   fastopenExp = false;
+  /** TCP_SAVE_SYN: IP and TCP header of the SYN. */
+  savedSyn: Uint8Array | null = null;
   tsOk = false;
   tsRecent = 0;
   tsOffset = 0;

@@ -60,6 +60,8 @@ export class Segment {
   flags = 0;
   /** The four reserved bits of the header. */
   reserved = 0;
+  /** Arena offset of the IP header. */
+  network = 0;
   /** Payload: arena offset and bytes. `endSeq` = seq + payload + SYN + FIN. */
   data = 0;
   length = 0;
@@ -113,6 +115,7 @@ export class Segment {
     // Unsigned (RFC 9293 MUST-1).
     this.wnd = view.getUint16(at + WINDOW);
     this.up = view.getUint16(at + URGENT);
+    this.network = skb.start;
     this.data = at + headerBytes;
     this.length = available - headerBytes;
     this.endSeq = (this.seq + this.length + ((this.flags & SYN) >> 1) + (this.flags & FIN)) | 0;

@@ -174,5 +174,6 @@ export function updatePacingRate(tcb: Tcb, s: Sender): void {
   const slow = tcb.cwnd < tcb.ssthresh >> 1;
   const percent = slow ? sysctl.tcpPacingSsRatio : sysctl.tcpPacingCaRatio;
   const perRtt = (tcb.sndMss * Math.max(tcb.cwnd, s.packetsOut) * percent) / 100;
-  s.pacingRate = (perRtt * 1e6) / Math.max(tcb.srttUs, 1);
+  const rate = (perRtt * 1e6) / Math.max(tcb.srttUs, 1);
+  s.pacingRate = Math.min(rate, tcb.rare.maxPacingRate);
 }

@@ -5,6 +5,7 @@
  */
 import { EINVAL, ENOPROTOOPT } from '../net/errno.js';
 import { getIpOption, setIpOption } from './sockopt/ip-level.js';
+import { getKept, setKept } from './sockopt/kept.js';
 import { getSocketOption, setSocketOption } from './sockopt/socket-level.js';
 import { getTcpOption, setTcpOption } from './sockopt/tcp-level.js';
 import type { Tcb } from './tcb.js';
@@ -23,15 +24,11 @@ export function tcpSetsockopt(
   value: number,
   value2: number,
 ): number {
-  switch (level) {
-    case SOL_SOCKET:
-      return setSocketOption(tcp, tcb, name, value, value2);
-    case IPPROTO_TCP:
-      return setTcpOption(tcp, tcb, name, value);
-    case IPPROTO_IP:
-      return setIpOption(tcb, name, value);
-  }
-  return -ENOPROTOOPT;
+  let status = -ENOPROTOOPT;
+  if (level === SOL_SOCKET) status = setSocketOption(tcp, tcb, name, value, value2);
+  else if (level === IPPROTO_TCP) status = setTcpOption(tcp, tcb, name, value);
+  else if (level === IPPROTO_IP) status = setIpOption(tcb, name, value);
+  return status === -ENOPROTOOPT ? setKept(tcb, level, name, value) : status;
 }
 
 /** Writes the option's words to `out`; their number or -errno. */
@@ -43,13 +40,9 @@ export function tcpGetsockopt(
   out: Int32Array,
 ): number {
   if (out.length === 0) return -EINVAL;
-  switch (level) {
-    case SOL_SOCKET:
-      return getSocketOption(tcp, tcb, name, out);
-    case IPPROTO_TCP:
-      return getTcpOption(tcp, tcb, name, out);
-    case IPPROTO_IP:
-      return getIpOption(tcp, tcb, name, out);
-  }
-  return -ENOPROTOOPT;
+  let words = -ENOPROTOOPT;
+  if (level === SOL_SOCKET) words = getSocketOption(tcp, tcb, name, out);
+  else if (level === IPPROTO_TCP) words = getTcpOption(tcp, tcb, name, out);
+  else if (level === IPPROTO_IP) words = getIpOption(tcp, tcb, name, out);
+  return words === -ENOPROTOOPT ? getKept(tcb, level, name, out) : words;
 }

@@ -15,6 +15,7 @@ import type { ListenState } from './listen-state.js';
 import type { Ranges } from './ranges.js';
 import type { Sender } from './sender.js';
 import { TcpSock } from './sock.js';
+import { NO_RARE_OPTIONS, type RareOptions } from './sockopt/rare.js';
 import type { Tcp } from './tcp.js';
 import { TIME_PROBE0 } from './timer-arm.js';
 
@@ -31,13 +32,13 @@ export const SS_CONNECTING = 2;
 export const SS_CONNECTED = 3;
 export const SS_DISCONNECTING = 4;
 
-/** RFC 9293 MUST-15. */
 /** Values of Tcb.pmtudisc (Linux: IP_PMTUDISC_*). */
 export const PMTUDISC_DONT = 0;
 export const PMTUDISC_WANT = 1;
 export const PMTUDISC_DO = 2;
 export const PMTUDISC_PROBE = 3;
 
+/** RFC 9293 MUST-15. */
 export const DEFAULT_MSS = 536;
 /** RFC 6298 2.1, 2.4, 2.5 with Linux's floor. */
 export const RTO_INITIAL_US = 1_000_000;
@@ -250,6 +251,11 @@ export class Tcb extends TcpSock {
   pmtudisc: number = PMTUDISC_WANT;
   tos = 0;
   ttl = 64;
+  /** IP_MINTTL: packets with less are dropped. */
+  minTtl = 0;
+  rare: RareOptions = NO_RARE_OPTIONS;
+  /** TCP_SAVED_SYN: headers of the SYN, until they are asked for. */
+  savedSyn: Uint8Array | null = null;
   ipId = 0;
   /** Segment size that the peer takes, from its SYN (Linux: rx_opt.mss_clamp). */
   mssClamp: number = DEFAULT_MSS;

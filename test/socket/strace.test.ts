@@ -172,9 +172,9 @@ describe('socket/strace', () => {
     );
     expect(line(() => sys.sendto(fd, text('x'), 0x10000, { address: ADDRESS, port: 1 }))).to.equal(
       'sendto(4, "x", 1, 0x10000, {sa_family=AF_INET, sin_port=htons(1), ' +
-        'sin_addr=inet_addr("198.18.0.1")}, 16) = -1 EOPNOTSUPP (Operation not supported)',
+        'sin_addr=inet_addr("198.18.0.1")}, 16) = 1',
     );
-    expect(line(() => sys.read(child, new Uint8Array(9), 1, 4))).to.equal('read(5, "x", 4) = 1');
+    expect(line(() => sys.read(child, new Uint8Array(9), 1, 4))).to.equal('read(5, "xx", 4) = 2');
   });
 
   it('messages, urgent data, times and disconnecting', () => {

@@ -16,6 +16,7 @@ import {
   BLOCK_ERROR,
   BLOCK_EVENTS,
   BLOCK_GEN,
+  BLOCK_PEEK_OFF,
   BLOCK_RCV,
   BLOCK_RCVLOWAT,
   BLOCK_STATE,
@@ -136,6 +137,18 @@ export function fileReadStops(mem: SocketMemory, fd: number, ahead = 0): boolean
   if (fileAtMark(mem, fd, ahead)) return true;
   if (Atomics.load(mem.ctl, at + BLOCK_ERROR) === 0) return false;
   return ringUsed(mem.ctl, at + BLOCK_RCV) <= ahead;
+}
+
+/** SO_PEEK_OFF: where a look begins, bytes; below 0 = off. */
+export function filePeekOffset(mem: SocketMemory, fd: number): number {
+  return ~Atomics.load(mem.ctl, mem.blockAt(fd) + BLOCK_PEEK_OFF);
+}
+
+/** A look has seen `bytes`, or, below 0, a read has taken so many (Linux: sk_peek_offset_fwd). */
+export function movePeekOffset(mem: SocketMemory, fd: number, bytes: number): void {
+  const offset = filePeekOffset(mem, fd);
+  if (offset < 0) return;
+  Atomics.store(mem.ctl, mem.blockAt(fd) + BLOCK_PEEK_OFF, ~Math.max(0, offset + bytes));
 }
 
 /** Bytes at the head of the stream that a look at it passes over (see urgentSkip). */

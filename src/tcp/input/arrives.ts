@@ -65,7 +65,7 @@ function deliver(tcp: Tcp, seg: Segment, skb: Skb, sk: SockCommon | null): void 
   } else if (sk.kind === SK_TIMEWAIT) {
     toTimewait(tcp, seg, skb, sk as TimewaitSock);
   } else {
-    toSocket(tcp, sk as Tcb, seg);
+    toSocket(tcp, sk as Tcb, seg, skb);
   }
 }
 
@@ -93,7 +93,7 @@ function again(tcp: Tcp, seg: Segment, skb: Skb): void {
   const sk = inetLookup(hashinfo, seg.saddr, seg.sport, seg.daddr, seg.dport, skb.ifindex, skb);
   seg.boundDevIf = sk === null ? 0 : sk.boundDevIf;
   if (sk === null) noConnection(tcp, seg);
-  else toSocket(tcp, sk as Tcb, seg);
+  else toSocket(tcp, sk as Tcb, seg, skb);
 }
 
 function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
@@ -125,7 +125,11 @@ function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
   }
 }
 
-function toSocket(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+function toSocket(tcp: Tcp, tcb: Tcb, seg: Segment, skb: Skb): void {
+  if (skb.ttl < tcb.minTtl) {
+    tcp.net.drop(Mib.TCPMinTTLDrop, 'TCPMinTTLDrop', skb);
+    return;
+  }
   if (tcb.state === TCP_LISTEN) {
     listenArrives(tcp, tcb, seg, 0);
     return;

@@ -60,6 +60,7 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
     isn !== 0
       ? isn
       : secureTcpSeq(tcp.isnKeys, seg.daddr, seg.saddr, seg.dport, seg.sport, net.nowUs);
+  if (listener.rare.saveSyn > 0) req.savedSyn = net.mem.bytes.slice(seg.network, seg.data);
   req.phash = hashinfo.phash;
   req.slot = hashinfo.slot;
   req.members = hashinfo.members;

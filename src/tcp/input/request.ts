@@ -189,6 +189,7 @@ export function createChild(tcp: Tcp, req: RequestSock, seg: Segment, listener: 
   // The listener may have been bound to another device since.
   child.boundDevIf = req.boundDevIf;
   child.incomingCpu = seg.cpu;
+  child.savedSyn = req.savedSyn;
   const replaced = inetEhashInsert(tcp.hashinfo, child, req);
   assert(replaced, 'third ACK: the request is not in ehash');
   inetInheritPort(tcp.hashinfo, listener, child);

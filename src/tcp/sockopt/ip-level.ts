@@ -8,6 +8,7 @@ const IP_TOS = 1;
 const IP_TTL = 2;
 const IP_MTU_DISCOVER = 10;
 const IP_MTU = 14;
+const IP_MINTTL = 21;
 const IP_BIND_ADDRESS_NO_PORT = 24;
 const IP_LOCAL_PORT_RANGE = 51;
 
@@ -32,6 +33,10 @@ export function setIpOption(tcb: Tcb, name: number, value: number): number {
     case IP_MTU_DISCOVER:
       if (value < 0 || value > PMTUDISC_MOST) return -EINVAL;
       tcb.pmtudisc = value;
+      return 0;
+    case IP_MINTTL:
+      if (value < 0 || value > 255) return -EINVAL;
+      tcb.minTtl = value;
       return 0;
     case IP_BIND_ADDRESS_NO_PORT:
       tcb.bindAddressNoPort = value !== 0;
@@ -67,6 +72,9 @@ export function getIpOption(tcp: Tcp, tcb: Tcb, name: number, out: Int32Array): 
     case IP_MTU:
       if (tcb.dport === 0) return -ENOTCONN;
       out[0] = pathMtu(tcp, tcb);
+      return 1;
+    case IP_MINTTL:
+      out[0] = tcb.minTtl;
       return 1;
     case IP_BIND_ADDRESS_NO_PORT:
       out[0] = tcb.bindAddressNoPort ? 1 : 0;

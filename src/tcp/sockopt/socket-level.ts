@@ -30,6 +30,7 @@ import {
   setSndbuf,
   sndbuf,
 } from './buffers.js';
+import { getRareSocketOption, setRareSocketOption } from './socket-rare.js';
 
 const SO_DEBUG = 1;
 const SO_REUSEADDR = 2;
@@ -56,6 +57,8 @@ const SO_DOMAIN = 39;
 const SO_INCOMING_CPU = 49;
 const SO_INCOMING_NAPI_ID = 56;
 const SO_COOKIE = 57;
+const SO_RCVTIMEO_NEW = 66;
+const SO_SNDTIMEO_NEW = 67;
 const SO_DETACH_REUSEPORT_BPF = 68;
 const SO_BUF_LOCK = 72;
 const SO_ATTACH_REUSEPORT_SELECTOR = 0x7401;
@@ -104,8 +107,10 @@ export function setSocketOption(
     case SO_RCVLOWAT:
       return setRcvlowat(tcp, tcb, value);
     case SO_RCVTIMEO:
+    case SO_RCVTIMEO_NEW:
       return setWaitLimit(tcp, tcb.at + BLOCK_RCVTIMEO, value, value2);
     case SO_SNDTIMEO:
+    case SO_SNDTIMEO_NEW:
       return setWaitLimit(tcp, tcb.at + BLOCK_SNDTIMEO, value, value2);
     case SO_INCOMING_CPU:
       reuseportUpdateIncomingCpu(tcb, value);
@@ -116,11 +121,11 @@ export function setSocketOption(
     case SO_DRAIN:
       return setDrain(tcp, tcb, value !== 0);
   }
-  return setPlainOption(tcp, tcb, name, value);
+  return setPlainOption(tcp, tcb, name, value, value2);
 }
 
 /** Options that are only kept. */
-function setPlainOption(tcp: Tcp, tcb: Tcb, name: number, value: number): number {
+function setPlainOption(tcp: Tcp, tcb: Tcb, name: number, value: number, value2: number): number {
   const privileged = tcb.uid === 0;
   switch (name) {
     case SO_DEBUG:
@@ -142,7 +147,7 @@ function setPlainOption(tcp: Tcp, tcb: Tcb, name: number, value: number): number
       tcb.packetMark = value;
       return 0;
   }
-  return -ENOPROTOOPT;
+  return setRareSocketOption(tcp, tcb, name, value, value2);
 }
 
 /** Sets or clears a bit of BLOCK_OPTIONS. */
@@ -186,8 +191,10 @@ export function getSocketOption(tcp: Tcp, tcb: Tcb, name: number, out: Int32Arra
     case SO_LINGER:
       return two(out, tcb.lingerOn ? 1 : 0, tcb.lingerSeconds | 0);
     case SO_RCVTIMEO:
+    case SO_RCVTIMEO_NEW:
       return timeout(tcp, tcb.at + BLOCK_RCVTIMEO, out);
     case SO_SNDTIMEO:
+    case SO_SNDTIMEO_NEW:
       return timeout(tcp, tcb.at + BLOCK_SNDTIMEO, out);
     case SO_COOKIE:
       if (tcb.cookie === 0) tcb.cookie = ++tcp.cookies;
@@ -199,7 +206,7 @@ export function getSocketOption(tcp: Tcp, tcb: Tcb, name: number, out: Int32Arra
     }
   }
   const value = socketFact(tcp, tcb, name) ?? plainOption(tcp, tcb, name);
-  if (value === null) return -ENOPROTOOPT;
+  if (value === null) return getRareSocketOption(tcp, tcb, name, out);
   out[0] = value;
   return 1;
 }

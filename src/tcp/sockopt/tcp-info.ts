@@ -5,7 +5,7 @@
 import { RING_TAIL } from '../../net/ring.js';
 import { acceptQueueLength } from '../accept-queue.js';
 import { ecnInfo } from '../ecn.js';
-import { advertisedMss, pathMtu } from '../mss.js';
+import { advertisedMss, currentMss, pathMtu } from '../mss.js';
 import { TCP_LISTEN } from '../state.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -46,7 +46,7 @@ function firstWords(tcp: Tcp, tcb: Tcb, info: Int32Array): void {
   info[1] = tcb.backoff | (options << 8) | (scales << 16);
   info[2] = tcb.rtoUs;
   info[3] = tcb.atoUs;
-  info[4] = tcb.sndMss;
+  info[4] = currentMss(tcb);
   info[5] = tcb.rcvMss;
   const s = tcb.sender;
   if (s !== null) {
@@ -77,6 +77,8 @@ function laterWords(tcp: Tcp, tcb: Tcb, info: Int32Array): void {
   // Nothing is paced, but the pace sets the size of bursts; there is no limit to it.
   info.fill(-1, 26, 30);
   info[37] = -1;
+  const { maxPacingRate } = tcb.rare;
+  if (maxPacingRate !== Infinity) putLong(info, 28, maxPacingRate);
   const s = tcb.sender;
   if (s !== null) {
     putLong(info, 26, Math.floor(s.pacingRate));

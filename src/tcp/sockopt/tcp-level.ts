@@ -9,6 +9,7 @@ import { ackNow } from '../ack-policy.js';
 import { CUBIC } from '../cong/cubic.js';
 import { RENO } from '../cong/reno.js';
 import { getFastopenOption, setFastopenOption } from '../fastopen-option.js';
+import { currentMss } from '../mss.js';
 import { publishNotsent } from '../publish.js';
 import { PENDING_OUTPUT } from '../sock.js';
 import { CAN_SEND, inStates, SYNCHRONIZED, states, TCP_CLOSE, TCP_LISTEN } from '../state.js';
@@ -19,6 +20,7 @@ import { keepIdleUs, lastHeardUs } from '../timers.js';
 import { setWindowClamp, windowClamp } from './buffers.js';
 import { setBlockOption } from './socket-level.js';
 import { tcpInfo } from './tcp-info.js';
+import { getRareTcpOption, setRareTcpOption } from './tcp-rare.js';
 
 const TCP_NODELAY = 1;
 const TCP_MAXSEG = 2;
@@ -52,11 +54,7 @@ export function setTcpOption(tcp: Tcp, tcb: Tcb, name: number, value: number): n
       if (tcb.nodelay) push(tcp, tcb);
       return 0;
     case TCP_CORK:
-      tcb.cork = value !== 0;
-      if (!tcb.cork) {
-        if (tcb.nodelay) tcb.pushNow = true;
-        tcp.mark(tcb, PENDING_OUTPUT);
-      }
+      setCork(tcp, tcb, value !== 0);
       return 0;
     case TCP_MAXSEG:
       if (value !== 0 && (value < 88 || value > 32_767)) return -EINVAL;
@@ -94,7 +92,17 @@ export function setTcpOption(tcp: Tcp, tcb: Tcb, name: number, value: number): n
       return 0;
   }
   const status = setKeepOption(tcp, tcb, name, value);
-  return status === -ENOPROTOOPT ? setFastopenOption(tcp, tcb, name, value) : status;
+  if (status !== -ENOPROTOOPT) return status;
+  const fastopen = setFastopenOption(tcp, tcb, name, value);
+  return fastopen === -ENOPROTOOPT ? setRareTcpOption(tcb, name, value) : fastopen;
+}
+
+/** Linux __tcp_sock_set_cork. */
+function setCork(tcp: Tcp, tcb: Tcb, on: boolean): void {
+  tcb.cork = on;
+  if (on) return;
+  if (tcb.nodelay) tcb.pushNow = true;
+  tcp.mark(tcb, PENDING_OUTPUT);
 }
 
 /** What is queued leaves now, as far as windows allow; what is written later is none of it. */
@@ -175,7 +183,7 @@ export function setCongestion(tcb: Tcb, value: number): number {
 export function getTcpOption(tcp: Tcp, tcb: Tcb, name: number, out: Int32Array): number {
   if (name === TCP_INFO) return tcpInfo(tcp, tcb, out);
   const value = tcpOption(tcp, tcb, name) ?? keepOption(tcp, tcb, name);
-  if (value === null) return -ENOPROTOOPT;
+  if (value === null) return getRareTcpOption(tcp, tcb, name, out);
   out[0] = value;
   return 1;
 }
@@ -188,7 +196,7 @@ function tcpOption(tcp: Tcp, tcb: Tcb, name: number): number | null {
     case TCP_CORK:
       return tcb.cork ? 1 : 0;
     case TCP_MAXSEG:
-      return tcb.userMss > 0 && inStates(tcb.state, UNCONNECTED) ? tcb.userMss : tcb.sndMss;
+      return tcb.userMss > 0 && inStates(tcb.state, UNCONNECTED) ? tcb.userMss : currentMss(tcb);
     case TCP_SYNCNT:
       return tcb.synRetries > 0 ? tcb.synRetries : sysctl.tcpSynRetries;
     case TCP_LINGER2:

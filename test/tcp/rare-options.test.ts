@@ -1,0 +1,134 @@
+/** Socket options that few programs know: what they do, and who may set them. */
+import { expect } from 'chai';
+import { Mib } from '../../src/net/mib.js';
+import { MemoryStack, Peer } from '../../src/testing/index.js';
+import { pattern, type Rig, rig } from './rig.js';
+
+const [SOL_SOCKET, IPPROTO_IP, IPPROTO_TCP] = [1, 0, 6];
+const [EPERM, EINVAL, EADDRNOTAVAIL, ENOPROTOOPT] = [-1, -22, -99, -92];
+const [IP_FREEBIND, IP_TRANSPARENT, IP_MINTTL] = [15, 19, 21];
+const [SO_MAX_PACING_RATE, SO_MEMINFO, SO_BINDTOIFINDEX, SO_DONTROUTE] = [47, 55, 62, 5];
+const FOREIGN = 0xcb007107 | 0;
+
+function set(r: Rig, level: number, name: number, value: number, value2 = 0): number {
+  return r.host.stack.setsockopt(r.fd, level, name, value, value2);
+}
+
+function get(r: Rig, level: number, name: number, words = 1): number[] {
+  const out = new Int32Array(words);
+  const count = r.host.stack.getsockopt(r.fd, level, name, out);
+  return count < 0 ? [count] : [...out.subarray(0, count)];
+}
+
+describe('tcp: rare options', () => {
+  it('IP_MINTTL: what has come further is dropped and counted', () => {
+    const r = rig();
+    expect(set(r, IPPROTO_IP, IP_MINTTL, 256)).to.equal(EINVAL);
+    expect(set(r, IPPROTO_IP, IP_MINTTL, 65)).to.equal(0);
+    r.peer.in('P. 1:4(3) ack 1', pattern(3));
+    r.peer.quiet();
+    expect(r.host.counter(Mib.TCPMinTTLDrop)).to.equal(1);
+    set(r, IPPROTO_IP, IP_MINTTL, 64);
+    r.peer.in('P. 1:4(3) ack 1', pattern(3));
+    r.peer.out('. 1:1(0) ack 4');
+    expect(r.host.counter(Mib.TCPMinTTLDrop)).to.equal(1);
+  });
+
+  it('IP_MINTTL of a listener counts for SYNs, and for its children', () => {
+    const r = rig({ listenerOptions: [[IPPROTO_IP, IP_MINTTL, 64]] });
+    expect(get(r, IPPROTO_IP, IP_MINTTL)).to.deep.equal([64]);
+    r.host.stack.setsockopt(r.listener, IPPROTO_IP, IP_MINTTL, 65, 0);
+    const before = r.host.counter(Mib.TCPMinTTLDrop);
+    const other = new Peer(r.host, { port: 40_001 });
+    other.in('S 0:0(0) win 65535 <mss 1000>');
+    other.quiet();
+    expect(r.host.counter(Mib.TCPMinTTLDrop)).to.equal(before + 1);
+  });
+
+  it('IP_FREEBIND binds to any address, and only IP_TRANSPARENT sends from one', () => {
+    const { stack } = new MemoryStack();
+    const socket = (option: number, uid = 0): number => {
+      const fd = stack.socket(uid);
+      if (option !== 0) stack.setsockopt(fd, IPPROTO_IP, option, 1, 0);
+      return fd;
+    };
+    expect(stack.bind(socket(0), FOREIGN, 5000)).to.equal(EADDRNOTAVAIL);
+    const free = socket(IP_FREEBIND, 1000);
+    expect(stack.bind(free, FOREIGN, 5000)).to.equal(0);
+    expect(stack.connect(free, 0x7f000001, 80)).to.equal(-101);
+    expect(stack.listen(free, 5)).to.equal(0);
+    expect(stack.setsockopt(socket(0, 1000), IPPROTO_IP, IP_TRANSPARENT, 1, 0)).to.equal(EPERM);
+    expect(stack.setsockopt(socket(0, 1000), IPPROTO_IP, IP_TRANSPARENT, 0, 0)).to.equal(0);
+    const transparent = socket(IP_TRANSPARENT);
+    expect(stack.bind(transparent, FOREIGN, 5001)).to.equal(0);
+    expect(stack.connect(transparent, 0x7f000001, 80)).to.equal(-115);
+    stack.net.sysctl.ipNonlocalBind = 1;
+    expect(stack.bind(socket(0), FOREIGN, 5002)).to.equal(0);
+  });
+
+  it('SO_MAX_PACING_RATE is told by TCP_INFO and bounds the pace', () => {
+    const r = rig();
+    expect(get(r, SOL_SOCKET, SO_MAX_PACING_RATE, 2)).to.deep.equal([-1, -1]);
+    set(r, SOL_SOCKET, SO_MAX_PACING_RATE, 100_000, 2);
+    expect(get(r, SOL_SOCKET, SO_MAX_PACING_RATE, 2)).to.deep.equal([100_000, 2]);
+    set(r, SOL_SOCKET, SO_MAX_PACING_RATE, 100_000);
+    r.host.write(r.fd, pattern(5000));
+    r.host.advance(20);
+    r.peer.in('. 1:1(0) ack 1461');
+    const info = get(r, IPPROTO_TCP, 11, 70);
+    expect(info.slice(26, 30)).to.deep.equal([100_000, 0, 100_000, 0]);
+    set(r, SOL_SOCKET, SO_MAX_PACING_RATE, -1);
+    expect(get(r, IPPROTO_TCP, 11, 70).slice(28, 30)).to.deep.equal([-1, -1]);
+  });
+
+  it('SO_MEMINFO: what waits on both sides, and the limits', () => {
+    const r = rig();
+    r.peer.in('P. 1:301(300) ack 1', pattern(300));
+    r.host.write(r.fd, pattern(500));
+    const [received, rcvbuf, sent, sndbuf] = get(r, SOL_SOCKET, SO_MEMINFO, 9);
+    expect([received, rcvbuf, sent]).to.deep.equal([300, 131_072, 500]);
+    expect(get(r, SOL_SOCKET, 7)).to.deep.equal([sndbuf]);
+    expect(get(r, SOL_SOCKET, SO_MEMINFO, 9)).to.have.length(9);
+  });
+
+  it('SO_BINDTOIFINDEX: by number, also of a device that is not there', () => {
+    const host = new MemoryStack();
+    const fd = host.stack.socket(0);
+    const bind = (index: number): number =>
+      host.stack.setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, index, 0);
+    expect(bind(-1)).to.equal(EINVAL);
+    expect(bind(1)).to.equal(0);
+    expect(host.stack.getsockoptText(fd, SOL_SOCKET, 25)).to.equal('lo');
+    expect(bind(77)).to.equal(0);
+    expect(host.stack.connect(fd, 0, 80)).to.equal(-101);
+    expect(host.stack.connect(fd, 0x7f000001, 80)).to.equal(-101);
+  });
+
+  it('flags that mean nothing to TCP are kept: by children, after disconnecting', () => {
+    const r = rig({ listenerOptions: [[SOL_SOCKET, SO_DONTROUTE, 5]] });
+    expect(get(r, SOL_SOCKET, SO_DONTROUTE)).to.deep.equal([1]);
+    // IP_MULTICAST_ALL is on in a new socket.
+    expect(get(r, IPPROTO_IP, 49)).to.deep.equal([1]);
+    expect(set(r, IPPROTO_IP, 49, 2)).to.equal(EINVAL);
+    expect(set(r, IPPROTO_IP, 49, 0)).to.equal(0);
+    r.host.stack.disconnect(r.fd);
+    expect(get(r, IPPROTO_IP, 49)).to.deep.equal([0]);
+    expect(get(r, SOL_SOCKET, SO_DONTROUTE)).to.deep.equal([1]);
+    // The listener's are its own.
+    const out = new Int32Array(1);
+    r.host.stack.getsockopt(r.listener, IPPROTO_IP, 49, out);
+    expect(out[0]).to.equal(1);
+  });
+
+  it('what would mean something and is not built is refused', () => {
+    const r = rig();
+    const names: readonly (readonly [number, number])[] = [
+      ...[26, 29, 35, 37, 60, 61].map((name) => [SOL_SOCKET, name] as const),
+      ...[14, 16, 19, 37].map((name) => [IPPROTO_TCP, name] as const),
+      ...[4, 11].map((name) => [IPPROTO_IP, name] as const),
+    ];
+    for (const [level, name] of names) {
+      expect(set(r, level, name, 1), `${level}/${name}`).to.equal(ENOPROTOOPT);
+    }
+  });
+});

@@ -84,7 +84,7 @@ export function ackCheck(tcp: Tcp, tcb: Tcb): void {
   else delayAck(tcp, tcb);
 }
 
-/** RFC 9293 SHLD-18. */
+/** RFC 1122 4.2.3.2, RFC 9293 SHLD-18. */
 function delayAck(tcp: Tcp, tcb: Tcb): void {
   // Without an estimate, a FIN that no text came before, Linux takes the next tick of its clock.
   let ato = tcb.atoUs === 0 ? TICK_US : Math.max(tcb.atoUs, ATO_MIN_US);

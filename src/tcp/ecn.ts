@@ -61,8 +61,9 @@ export function ecnTakeSyn(tcb: Tcb, seg: Segment): void {
 }
 
 /**
- * Does the SYN `seg` get ECN? Not when its own packet is marked as ECN-capable: a SYN never is, so
- * somebody on the way sets those bits. With one of the reserved bits it may be a newer kind of ECN.
+ * Does the SYN `seg` get ECN (RFC 3168 6.1.1)? Not when its own packet is marked as ECN-capable: a
+ * SYN never is, so somebody on the way sets those bits. With one of the reserved bits it may be a
+ * newer kind of ECN.
  */
 export function ecnCreateRequest(tcp: Tcp, seg: Segment): boolean {
   if ((seg.flags & (ECE | CWR)) !== (ECE | CWR)) return false;
@@ -93,7 +94,7 @@ export function ecnAcceptCwr(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcp.mark(tcb, PENDING_ACK);
 }
 
-/** What the packet of new text says (Linux: tcp_ecn_check_ce). */
+/** What the packet of new text says (RFC 3168 6.1.3; Linux: tcp_ecn_check_ce). */
 export function ecnCheckCe(tcb: Tcb, seg: Segment): void {
   if ((tcb.ecnFlags & ECN_OK) === 0) return;
   const codePoint = seg.tos & ECN_MASK;

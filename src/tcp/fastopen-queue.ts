@@ -13,7 +13,10 @@ import type { Tcp } from './tcp.js';
 /** How long one that was reset after accept() goes on counting, µs. */
 const RESET_COUNTS_US = 60_000_000;
 
-/** Has `listener` room for one more? Counts TCPFastOpenListenOverflow when it has not. */
+/**
+ * Has `listener` room for one more (RFC 7413 5.1)? Counts TCPFastOpenListenOverflow when it has
+ * not.
+ */
 export function fastopenQueueCheck(tcp: Tcp, listener: Tcb): boolean {
   if (listener.fastopenMax === 0) return false;
   const queue = listener.listen!;

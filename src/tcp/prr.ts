@@ -1,5 +1,5 @@
 /**
- * Proportional rate reduction (RFC 9937, RFC 6937; Linux tcp_input.c: tcp_init_cwnd_reduction,
+ * Proportional rate reduction (RFC 9937 6, RFC 6937; Linux tcp_input.c: tcp_init_cwnd_reduction,
  * tcp_cwnd_reduction, tcp_end_cwnd_reduction, tcp_enter_cwr): in Recovery and CWR the window goes
  * down to ssthresh in step with what is delivered, so that sending never stops.
  */

@@ -38,7 +38,10 @@ export function windowScale(tcp: Tcp, tcb: Tcb): number {
   return Math.min(14, Math.max(0, Math.floor(Math.log2(space)) - 15));
 }
 
-/** The window that could be offered now: 0 instead of something silly (RFC 9293 MUST-39, MAY-8). */
+/**
+ * The window that could be offered now: 0 instead of something silly (RFC 9293 MUST-39, MAY-8, RFC
+ * 1122 4.2.3.3).
+ */
 export function offerableWindow(tcp: Tcp, tcb: Tcb): number {
   const space = tcb.rcvSpace;
   const full = Math.min(tcb.windowClamp, space);

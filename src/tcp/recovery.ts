@@ -65,7 +65,7 @@ function checkRenoReordering(tcb: Tcb, s: Sender, acked: number): void {
   net.count(Mib.TCPRenoReorder);
 }
 
-/** Without SACK a duplicate ACK stands for a segment that has arrived. */
+/** RFC 3042 2: without SACK a duplicate ACK stands for a segment that has arrived. */
 function addRenoSack(tcb: Tcb, s: Sender, dupAcks: number): void {
   if (dupAcks === 0) return;
   const prior = s.sackedOut;
@@ -83,7 +83,7 @@ export function removeRenoSacks(tcb: Tcb, s: Sender, acked: number): void {
   checkRenoReordering(tcb, s, acked);
 }
 
-/** Loss is proven: the window is reduced and what is lost sent again. */
+/** Loss is proven (RFC 6675 5): the window is reduced and what is lost sent again. */
 export function enterRecovery(tcb: Tcb, s: Sender, ece: boolean): void {
   if (!anyRetransDone(tcb, s)) s.retransStamped = false;
   tcb.tcp.net.count(tcb.sackOk ? Mib.TCPSackRecovery : Mib.TCPRenoRecovery);
@@ -96,7 +96,7 @@ export function enterRecovery(tcb: Tcb, s: Sender, ece: boolean): void {
   setCaState(tcb, CA_RECOVERY);
 }
 
-/** Everything not SACKed is lost, or, if the peer has reneged, simply everything. */
+/** RFC 6675 5.1: all but what is SACKed is lost, or, if the peer has reneged, simply all. */
 function timeoutMarkLost(tcb: Tcb, s: Sender): void {
   const { net, rtx: t } = tcb.tcp;
   const head = s.rtxHead;
@@ -110,7 +110,7 @@ function timeoutMarkLost(tcb: Tcb, s: Sender): void {
   }
   for (let index = head; index !== NONE; index = t.next[index]!) {
     if (reneging) t.marks[index] = t.marks[index]! & ~SACKED_ACKED;
-    // What was sent a moment ago may well be under way.
+    // RFC 8985 6.3: what was sent a moment ago may well be under way.
     else if (tcb.sackOk && index !== head && rackTimeLeft(tcb, s, index, 0) > 0) continue;
     markLost(tcb, s, index);
   }
@@ -118,8 +118,8 @@ function timeoutMarkLost(tcb: Tcb, s: Sender): void {
 }
 
 /**
- * The retransmission timer has fired (RFC 5681 3.1, RFC 6298 5.4-5.6); there is something under
- * way.
+ * The retransmission timer has fired (RFC 5681 3.1, 4.3, RFC 6298 5.4-5.6); there is something
+ * under way.
  */
 export function enterLoss(tcb: Tcb, s: Sender): void {
   const { net } = tcb.tcp;
@@ -293,7 +293,7 @@ export function fastretransAlert(tcb: Tcb, s: Sender, ev: AckEvent, dupAcks: num
 
 /**
  * The path takes smaller segments only: what is too large is lost, though not by congestion (RFC
- * 1191 6.5; Linux tcp_simple_retransmit). True: there was something.
+ * 1191 6.4; Linux tcp_simple_retransmit). True: there was something.
  */
 export function simpleRetransmit(tcb: Tcb): boolean {
   const s = tcb.sender;

@@ -14,6 +14,7 @@ const PROBE_LEAST_US = 8000;
 export function rttSample(tcb: Tcb, rttUs: number): void {
   const { tcpRtoMinUs } = tcb.tcp.net.sysctl;
   const sample = Math.max(1, rttUs);
+  // RFC 6298 2.2, 2.3.
   if (tcb.srttUs === 0) {
     tcb.srttUs = sample;
     tcb.mdevUs = 2 * sample;

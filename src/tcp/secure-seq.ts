@@ -12,7 +12,7 @@ export function siphashKeys(random: Random): Int32Array {
 
 /**
  * ISN of a connection: unrelated between 4-tuples, +1 per 64 ns for the same one (RFC 9293 MUST-8,
- * MUST-9, SHLD-1).
+ * MUST-9, SHLD-1, RFC 6528 3).
  */
 export function secureTcpSeq(
   keys: Int32Array,

@@ -25,7 +25,7 @@ export const TCPOPT_WINDOW = 3;
 export const TCPOPT_SACK_PERM = 4;
 export const TCPOPT_SACK = 5;
 export const TCPOPT_TIMESTAMP = 8;
-/** RFC 7413 2.1, and its experimental form (RFC 6994). */
+/** RFC 7413 4.1.1, and its experimental form (RFC 6994). */
 export const TCPOPT_FASTOPEN = 34;
 export const TCPOPT_EXP = 254;
 export const TCPOPT_FASTOPEN_MAGIC = 0xf989;

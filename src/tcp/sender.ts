@@ -117,7 +117,7 @@ export class Sender {
     updatePacingRate(tcb, this);
   }
 
-  /** Segments that are in the network (Linux: tcp_packets_in_flight). */
+  /** Segments in the network (RFC 6675 4, RFC 3042 2; Linux: tcp_packets_in_flight). */
   get inFlight(): number {
     return this.packetsOut - this.sackedOut - this.lostOut + this.retransOut;
   }

@@ -111,7 +111,7 @@ export function modelTimeoutUs(retries: number, baseUs: number): number {
   return (2 ** (doublings + 1) - 1) * baseUs + (retries - doublings) * RTO_MAX_US;
 }
 
-/** RFC 6298 5.4-5.6, RFC 9293 MUST-19: the wait doubles. */
+/** RFC 6298 5.4, 5.5, 5.6, RFC 9293 MUST-19: the wait doubles. */
 function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
   if (synOutstanding(tcb)) {
     handshakeTimer(tcp, tcb);
@@ -152,9 +152,9 @@ function countFailure(tcb: Tcb, s: Sender): void {
 }
 
 /**
- * Linux tcp_write_timeout: R2 (RFC 9293 MUST-20, SHLD-11), shorter for orphans. A peer that has
- * closed the window on what is already under way is only probed by the retransmissions, as long as
- * it answers (RFC 9293 MUST-35, SHLD-17).
+ * Linux tcp_write_timeout: R2 (RFC 9293 MUST-20, SHLD-11, RFC 1122 4.2.3.5), shorter for orphans. A
+ * peer that has closed the window on what is already under way is only probed by the
+ * retransmissions, as long as it answers (RFC 9293 MUST-35, SHLD-17).
  */
 function givesUp(tcp: Tcp, tcb: Tcb): boolean {
   const { sysctl, nowUs } = tcp.net;

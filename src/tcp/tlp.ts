@@ -23,8 +23,8 @@ import { tryKeepOpen } from './undo.js';
 const TLP_KNOB_LEAST = 3;
 
 /**
- * Arms the probe timer; false: there is to be no probe. `advancing`: the time-out would begin anew
- * now.
+ * Arms the probe timer (RFC 8985 7.2); false: there is to be no probe. `advancing`: the time-out
+ * would begin anew now.
  */
 export function scheduleLossProbe(tcb: Tcb, s: Sender, advancing: boolean): boolean {
   const { sysctl } = tcb.tcp.net;
@@ -48,7 +48,7 @@ export function setXmitTimer(tcb: Tcb, s: Sender): void {
   if (!scheduleLossProbe(tcb, s, true)) rearmRto(tcb, s);
 }
 
-/** An ACK while a probe is under way (RFC 8985 7.4): was what the probe repeated lost? */
+/** An ACK while a probe is under way (RFC 8985 7.4.2): was what the probe repeated lost? */
 export function processTlpAck(tcb: Tcb, s: Sender, ack: number, flag: number): void {
   if (before(ack, s.tlpHighSeq)) return;
   if (!s.tlpRetrans || (flag & FLAG_DSACK_TLP) !== 0) {

@@ -112,6 +112,7 @@ describe('net/fragment', () => {
     expectIdle(rig.net);
   });
 
+  // RFC 1122 3.3.2.
   it('in any order, of any sizes, with duplicates', () => {
     fc.assert(
       fc.property(
@@ -270,6 +271,7 @@ describe('net/fragment', () => {
     expectIdle(rig.net);
   });
 
+  // RFC 3168 5.3.
   it('congestion seen by one fragment is congestion of the datagram', () => {
     for (const [tos, expected] of [
       [[2, 3, 2], 3],

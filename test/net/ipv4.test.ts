@@ -118,6 +118,7 @@ describe('net/ipv4 in', () => {
     ipv4Packet(pattern(8), { daddr: '127.0.0.1' }),
     { IpInAddrErrors: 1 },
   ]);
+  // RFC 1122 3.2.1.1, 3.2.1.2.
   for (const [what, packet, moved] of bad) {
     it(`drops ${what} silently: ${Object.keys(moved).join(', ')}`, () => {
       const rig = makeRig();
@@ -162,6 +163,7 @@ describe('net/ipv4 in', () => {
       expect(verdict(packet, withSubnets())).to.deep.equal({ IpInAddrErrors: 1 });
     });
 
+    // RFC 1122 3.3.4.2.
     it('an address of ours is ours on every device, and the device is told', () => {
       const rig = withSubnets();
       for (const ifindex of [IFINDEX_LINK, IFINDEX_LINK + 1]) {
@@ -244,6 +246,7 @@ describe('net/ipv4 options', () => {
     }
   });
 
+  // RFC 1122 3.2.2.5.
   it('malformed ones are reported with a pointer', () => {
     for (const [options, pointer] of [
       [[7, 1, 0, 0], 20],

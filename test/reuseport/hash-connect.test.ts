@@ -49,6 +49,7 @@ function disconnect(tables: InetHashinfo, sk: SockCommon): void {
 }
 
 describe('reuseport/hash-connect', () => {
+  // RFC 6056 3.3.4.
   it('takes ports of the low end’s parity first and is found in ehash', () => {
     for (const profile of ['5.0', '6.18'] as const) {
       const tables = makeTables({ profile });

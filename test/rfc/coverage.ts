@@ -148,11 +148,12 @@ export function familyTag({ rfc, section }: FamilyRow): string {
 }
 
 function familyRow(row: FamilyRow, tags: Tags): string {
-  const { rfc, section, what } = row;
+  const { rfc, section, level, what, remark, absent } = row;
   const paths = tags.get(familyTag(row)) ?? [];
   const code = paths.filter(isCode);
   const tests = paths.filter((path) => !isCode(path));
-  return `| ${rfc} | ${section} | ${what} | ${cell(code)} | ${cell(tests)} |`;
+  const told = absent ? `does not apply: ${remark}` : remark;
+  return `| ${rfc} | ${section} | ${level} | ${what} | ${cell(code)} | ${cell(tests)} | ${told} |`;
 }
 
 function count(list: readonly Finding[], level: string): string {
@@ -194,11 +195,11 @@ ${list.map(requirementRow).join('\n')}
 ## The family
 
 Sections that our comments cite; a row without a section is the whole RFC. They are not numbered
-requirements: a section may ask for more than what is said here, and a citation tells where it was
-followed.
+requirements: the level is the strongest that a section has for a host's TCP, a section may ask for
+more than what is said here, and a citation tells where it was followed.
 
-| RFC | section | what | code (\`src\`) | shown by (\`test\`) |
-|---|---|---|---|---|
+| RFC | section | level | what | code (\`src\`) | shown by (\`test\`) | remark |
+|---|---|---|---|---|---|---|
 ${FAMILY.map((row) => familyRow(row, tags)).join('\n')}
 `;
 }

@@ -46,7 +46,7 @@ describe('tcp: ACK policy', () => {
     return r;
   }
 
-  // RFC 9293 SHLD-19.
+  // RFC 9293 SHLD-19, RFC 1122 4.2.3.2.
   it('every second full segment is acknowledged at once', () => {
     const r = late();
     r.tcb.rcvMss = 1000;

@@ -42,7 +42,7 @@ function drain(r: Rig): number {
   return bytes;
 }
 
-// RFC 5681 3.1, RFC 6928.
+// RFC 5681 3.1, RFC 6928 2.
 describe('tcp: initial window', () => {
   it('ten segments of any size', () => {
     for (const mss of [1460, 536, 48]) {
@@ -254,6 +254,7 @@ describe('tcp: CUBIC (RFC 9438)', () => {
     b.tcb.cwnd = b.tcb.ssthresh = CUBIC.ssthresh(b.tcb, b.s);
   }
 
+  // RFC 9438 4.6.
   it('falls to 717/1024, at least two segments', () => {
     for (const [cwnd, reduced] of [
       [100, 70],
@@ -266,6 +267,7 @@ describe('tcp: CUBIC (RFC 9438)', () => {
     expect(CUBIC.name).to.equal('cubic');
   });
 
+  // RFC 9438 4.10.
   it('slow start until ssthresh', () => {
     const { tcb, s } = block(10, 20);
     CUBIC.congAvoid(tcb, s, 5);
@@ -277,6 +279,7 @@ describe('tcp: CUBIC (RFC 9438)', () => {
     expect(tcb.cwnd).to.equal(20);
   });
 
+  // RFC 9438 4.2, 4.4, 4.5.
   it('follows W(t) = 0.4 (t - K)^3 + Wmax after a loss', () => {
     const wMax = 400;
     const b = block(wMax);
@@ -293,6 +296,7 @@ describe('tcp: CUBIC (RFC 9438)', () => {
     expect(b.tcb.cwnd).to.be.greaterThan(wMax);
   });
 
+  // RFC 9438 4.3.
   it('the friendly region is as fast as Reno with alpha = 3 (1 - beta) / (1 + beta)', () => {
     const b = block(10, INFINITE_SSTHRESH, 10_000);
     reduce(b);
@@ -302,6 +306,7 @@ describe('tcp: CUBIC (RFC 9438)', () => {
     expect(b.tcb.cwnd).to.be.closeTo(start + 20 * alpha, 3);
   });
 
+  // RFC 9438 4.7.
   it('fast convergence: a second loss below the old maximum aims lower', () => {
     const b = block(100);
     reduce(b);
@@ -313,6 +318,7 @@ describe('tcp: CUBIC (RFC 9438)', () => {
     expect(view(b).lastMaxCwnd).to.equal(90);
   });
 
+  // RFC 9438 4.8.
   it('after a time-out the curve begins at its origin', () => {
     const b = block(100);
     reduce(b);

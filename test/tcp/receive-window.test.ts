@@ -119,7 +119,7 @@ describe('tcp: receive window', () => {
     }
   });
 
-  // RFC 9293 MUST-39, SHLD-14, MAY-8.
+  // RFC 9293 MUST-39, SHLD-14, MAY-8, RFC 1122 4.2.3.3.
   it('closes when the reader sleeps, never shrinks, answers probes, reopens doubled', () => {
     const r = rig();
     let edge = edgeOf(r);

@@ -143,6 +143,7 @@ describe('tcp: recovery with SACK', () => {
     expect([r.tcb.caState, r.tcb.cwnd]).to.deep.equal([0, 6]);
   });
 
+  // RFC 6675 4.
   it('several holes in one round trip, as the pipe allows', () => {
     const r = flight({ syn: SACK }, 10);
     // 0, 2 and 4 were lost; one merged ACK tells about the rest.

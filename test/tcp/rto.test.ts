@@ -24,6 +24,7 @@ function departures(r: Rig, seconds: number, step = 1): number[] {
 describe('tcp: RTT estimator', () => {
   const fresh = () => ({ ...rig().tcb, srttUs: 0, rtoUs: 1_000_000 }) as Tcb;
 
+  // RFC 6298 2.2.
   it('first sample R: RTO = R + max(2R, 200 ms)', () => {
     for (const [sample, rto] of [
       [1, 200_001],
@@ -40,6 +41,7 @@ describe('tcp: RTT estimator', () => {
     }
   });
 
+  // RFC 6298 2.3.
   it('gains 1/8 and 1/4; 1/32 while the RTT shrinks', () => {
     const tcb = fresh();
     tcb.sndNxt = tcb.sndUna;
@@ -82,6 +84,7 @@ describe('tcp: RTT estimator', () => {
 });
 
 describe('tcp: hypothetical time-out (Linux tcp_model_timeout)', () => {
+  // RFC 6298 2.4, 2.5, 5.5.
   it('doubles from 200 ms to 120 s', () => {
     const seconds = (retries: number) => modelTimeoutUs(retries, 200_000) / 1e6;
     expect(seconds(0)).to.equal(0.2);
@@ -114,7 +117,7 @@ describe('tcp: retransmission timer', () => {
     expect(r.host.counter(Mib.TcpRetransSegs)).to.equal(times.length);
   });
 
-  // RFC 9293 MUST-20, SHLD-11.
+  // RFC 9293 MUST-20, SHLD-11, RFC 1122 4.2.3.5.
   it('gives up 924.6 s after the first transmission: ETIMEDOUT', () => {
     const r = rig();
     r.host.write(r.fd, 'hello');
@@ -193,6 +196,7 @@ describe('tcp: retransmission timer', () => {
     expect(r.host.read(r.fd)).to.equal(-110);
   });
 
+  // RFC 6298 5.1, 5.2, 5.3.
   it('starts with the first segment, anew with each advance, ends with the last', () => {
     const r = rig();
     r.host.write(r.fd, pattern(2920));
@@ -205,10 +209,12 @@ describe('tcp: retransmission timer', () => {
     r.host.advance(200);
     r.peer.out('P. 1461:2921(1460) ack 1');
     r.peer.in('. 1:1(0) ack 2921');
+    expect(r.tcb.retransUs).to.equal(Infinity);
     r.host.advance(60_000);
     r.peer.quiet();
   });
 
+  // RFC 6298 5.4, 5.6, RFC 5681 4.3.
   it('after the time-out: the head, then slow start through what was lost', () => {
     const r = rig();
     r.host.write(r.fd, pattern(7300));
@@ -277,6 +283,7 @@ describe('tcp: Karn', () => {
     expect(r.tcb.rtoUs).to.be.closeTo(87_501 + 700_001, 2);
   });
 
+  // RFC 7323 4.1.
   it('a timestamp echo is a sample even then', () => {
     const r = rig({ syn: '<mss 1460,nop,nop,TS val 1 ecr 0>', ack: '<nop,nop,TS val 2 ecr 0>' });
     r.host.write(r.fd, 'hello');

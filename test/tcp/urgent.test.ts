@@ -59,6 +59,7 @@ function write(r: Rig, bytes: Uint8Array, flags: number): number {
 }
 
 describe('tcp: urgent data that comes', () => {
+  // RFC 9293 MUST-32.
   it('one byte is out of line, and the mark is passed only by reading on', () => {
     const r = rig();
     r.peer.in('UP. 1:9(8) ack 1 urg 4', 'abcdefgh');

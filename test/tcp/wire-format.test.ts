@@ -107,6 +107,7 @@ describe('tcp: SYN-ACK', () => {
     }
   });
 
+  // RFC 7323 5.4.
   it('timestamps have a random offset per connection, in 5.0 one per peer', () => {
     const first = (profile: Profile, port: number, ms: number): number => {
       const { host } = conversation({ profile });
@@ -137,7 +138,7 @@ describe('tcp: SYN-ACK', () => {
     expect(values[0]).not.to.deep.equal(values[1]);
   });
 
-  // RFC 9293 MUST-8, MUST-9, SHLD-1, RFC 6528.
+  // RFC 9293 MUST-8, MUST-9, SHLD-1, RFC 6528 3.
   it('ISNs: unrelated between connections and secrets, +1 per 64 ns for the same one', () => {
     const isn = (seed: number, ms: number): number => {
       const { host, peer } = conversation({ seed });

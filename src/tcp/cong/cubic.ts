@@ -135,6 +135,7 @@ export const CUBIC: Congestion = {
   congAvoid(tcb: Tcb, s: Sender, acked: number): void {
     if (!isCwndLimited(tcb, s)) return;
     let rest = acked;
+    // RFC 9438 4.10.
     if (inSlowStart(tcb)) {
       rest = slowStart(tcb, acked);
       if (rest === 0) return;
@@ -155,6 +156,7 @@ export const CUBIC: Congestion = {
     return Math.max(Math.floor((cwnd * BETA) / BETA_SCALE), 2);
   },
 
+  /** RFC 9438 4.8: after a time-out the curve begins anew. */
   setState(tcb: Tcb, to: number): void {
     if (to !== CA_LOSS) return;
     const c = state(tcb);

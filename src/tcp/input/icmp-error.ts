@@ -1,7 +1,7 @@
 /**
- * ICMP errors about our segments (RFC 9293 3.9.2.2, RFC 5927, RFC 1191; Linux tcp_ipv4.c:
- * tcp_v4_err, tcp_req_err). An error must quote a sequence number that is outstanding, else it is
- * nobody's.
+ * ICMP errors about our segments (RFC 9293 3.9.2.2, RFC 5461, RFC 5927 4.1, RFC 1191; Linux
+ * tcp_ipv4.c: tcp_v4_err, tcp_req_err). An error must quote a sequence number that is outstanding,
+ * else it is nobody's.
  */
 import {
   ECONNREFUSED,
@@ -136,7 +136,7 @@ function revertBackoff(tcb: Tcb, seq: number): void {
 }
 
 /**
- * RFC 1191: smaller segments from now on; what was too large is lost and goes out again at once.
+ * RFC 1191 3: smaller segments from now on; what was too large is lost and goes out again at once.
  */
 function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   // IP_MTU_DISCOVER may say not to believe it (Linux: ip_sk_accept_pmtu).

@@ -212,11 +212,15 @@ export class MemoryStack {
     this.stack.poll(this.nowUs);
   }
 
-  /** Lets `ms` milliseconds pass, stopping at every deadline on the way. */
+  /**
+   * Lets `ms` milliseconds pass, stopping at every deadline on the way. The clock shows whole
+   * microseconds: with parts of them a deadline and the time since may disagree by a rounding, and
+   * what is due would not be done.
+   */
   advance(ms: number): void {
-    const end = this.nowUs + ms * 1000;
+    const end = Math.round(this.nowUs + ms * 1000);
     for (;;) {
-      const next = Math.max(this.stack.nextDeadlineUs(), this.nowUs);
+      const next = Math.max(Math.ceil(this.stack.nextDeadlineUs()), this.nowUs);
       if (next > end) break;
       this.stack.poll(next === this.nowUs ? Math.min(next + 1, end) : next);
       if (this.nowUs >= end) break;

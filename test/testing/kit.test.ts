@@ -52,6 +52,26 @@ const packet: fc.Arbitrary<TcpPacket> = fc.record({
   df: fc.boolean(),
 });
 
+describe('kit: time', () => {
+  it('shows whole microseconds, and every deadline is looked at once', () => {
+    const { host, peer } = answered();
+    peer.in('. 1:1(0) ack 1 win 65535 <nop,nop,TS val 101 ecr 1000>');
+    const { stack } = host;
+    let polls = 0;
+    const poll = stack.poll.bind(stack);
+    stack.poll = (nowUs) => {
+      polls++;
+      poll(nowUs);
+    };
+    // Text under way (its RTO has a fraction), and a ring that is swept each second.
+    host.write(host.accept(3), 'text');
+    for (let i = 0; i < 4000; i++) host.advance(0.3337);
+    expect(host.nowUs).to.equal(Math.round(host.nowUs));
+    expect(host.nowUs).to.equal(1_000_000 + 4000 * 334);
+    expect(polls).to.be.within(4000, 4020);
+  });
+});
+
 describe('kit: out() demands what is written', () => {
   const right = 'S. 0:0(0) ack 1 win 65160 <mss 1460,sackOK,TS val 1000 ecr 100,nop,wscale 10>';
   it('accepts the right text, and leaves what is not written open', () => {

@@ -20,7 +20,7 @@ import { TCP_LISTEN } from './state.js';
 import { SEND_SHUTDOWN, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 
-/** First send ring, bytes; doubled up to tcp_wmem[2] as cwnd grows. */
+/** First send ring unless tcp_wmem says more, bytes; doubled up to tcp_wmem[2] as cwnd grows. */
 const SEND_RING_BYTES = 64 << 10;
 /** A drained ring is taken back after this long without traffic, µs. */
 export const RING_IDLE_US = 1_000_000;
@@ -61,10 +61,13 @@ export function attachReceiveRing(tcp: Tcp, tcb: Tcb): boolean {
 /** Makes sure that the application can write. False: the arena is exhausted. */
 export function attachSendRing(tcp: Tcp, tcb: Tcb): boolean {
   if (tcp.ctl[tcb.sndRing + RING_PAGE] !== 0) return true;
-  const limit = tcp.ctl[tcb.sndRing + RING_LIMIT]!;
-  const capacity = tcb.sndBufLocked ? ringCapacityFor(limit) : SEND_RING_BYTES;
-  if (!tcb.sndBufLocked) tcp.ctl[tcb.sndRing + RING_LIMIT] = capacity;
-  return attach(tcp, tcb, tcb.sndRing, capacity);
+  const { tcpWmemDefault, tcpWmemMax } = tcp.net.sysctl;
+  let limit = tcp.ctl[tcb.sndRing + RING_LIMIT]!;
+  if (!tcb.sndBufLocked) {
+    limit = Math.min(Math.max(SEND_RING_BYTES, tcpWmemDefault), tcpWmemMax, RING_MAX_BYTES);
+    tcp.ctl[tcb.sndRing + RING_LIMIT] = limit;
+  }
+  return attach(tcp, tcb, tcb.sndRing, ringCapacityFor(limit));
 }
 
 /**

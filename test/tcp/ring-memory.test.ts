@@ -42,6 +42,18 @@ describe('tcp: ring memory', () => {
     );
   });
 
+  it('what the application may write at first is what tcp_wmem says, at least 64 KiB', () => {
+    for (const [wmem, limit, capacity] of [
+      ['4096 16384 4194304', 65_536, 65_536],
+      ['4096 100000 4194304', 100_000, 131_072],
+      ['4096 16384 30000', 30_000, 32_768],
+    ] as const) {
+      const r = rig({ sysctl: { 'net.ipv4.tcp_wmem': wmem } });
+      expect(r.host.write(r.fd, pattern(200_000))).to.equal(limit);
+      expect(r.host.mem.ctl[r.tcb.sndRing + RING_CAPACITY]).to.equal(capacity);
+    }
+  });
+
   it('comes with the first byte, goes after a second of idling', () => {
     const r = rig();
     const { net, tcp } = r.host.stack;

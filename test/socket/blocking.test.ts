@@ -206,6 +206,39 @@ describe('socket: calls that wait', () => {
     expect(world.sys.recvmsg(fd, bare, c.MSG_DONTWAIT)).to.equal(0);
   });
 
+  it('sendmsg with MSG_FASTOPEN connects, and writes all buffers', () => {
+    const { sys, other } = world;
+    world.sysctl.tcpFastopen = 3;
+    const listener = other.socket(c.AF_INET, c.SOCK_STREAM | c.SOCK_NONBLOCK, 0);
+    const to = { address: ADDRESS, port: 90 };
+    other.bind(listener, to);
+    other.listen(listener, 5);
+    const fd = sys.socket(c.AF_INET, c.SOCK_STREAM, 0);
+    const iov = [text('ab'), text('cde')];
+    expect(sys.sendmsg(fd, { iov, name: to }, c.MSG_FASTOPEN)).to.equal(5);
+    const into = new Uint8Array(9);
+    expect(other.read(other.accept4(listener, c.SOCK_NONBLOCK), into)).to.equal(5);
+    expect(words(into, 5)).to.equal('abcde');
+    expect(sys.sendmsg(sys.socket(c.AF_INET, c.SOCK_STREAM, 0), { iov }, c.MSG_FASTOPEN)).to.equal(
+      -errno.EINVAL,
+    );
+  });
+
+  it('whoever asks for EPOLLRDNORM or EPOLLPRI only is woken by them', () => {
+    const [fd, peer] = pair();
+    const epfd = world.sys.epoll_create1(0);
+    const events: { events: number; data: number }[] = [];
+    const wait = () => world.sys.epoll_wait(epfd, events, 4, 1000);
+    world.sys.epoll_ctl(epfd, c.EPOLL_CTL_ADD, fd, { events: c.EPOLLRDNORM, data: 1 });
+    world.later(20, () => send(peer, 'abc'));
+    expect(timed(wait)).to.deep.equal([1, 20]);
+    expect(events[0]!.events).to.equal(c.EPOLLRDNORM);
+    world.sys.epoll_ctl(epfd, c.EPOLL_CTL_MOD, fd, { events: c.EPOLLPRI, data: 2 });
+    world.later(20, () => send(peer, 'd', c.MSG_OOB));
+    expect(timed(wait)).to.deep.equal([1, 20]);
+    expect(events[0]).to.deep.equal({ events: c.EPOLLPRI, data: 2 });
+  });
+
   it('sendmsg: no control messages; one write for all buffers', () => {
     const [fd, peer] = pair();
     const iov = [text('ab'), text(''), text('cd')];

@@ -15,6 +15,8 @@ export const SACKED_RETRANS = 2;
 export const LOST = 4;
 /** It was sent again at some time. */
 export const EVER_RETRANS = 8;
+/** Its last segment carries PSH, whenever it is sent. */
+export const PUSHED = 16;
 export const RETRANS: number = SACKED_RETRANS | EVER_RETRANS;
 
 /** No record. */
@@ -183,7 +185,7 @@ export function rtxPurge(t: RtxTable, s: Sender): void {
 
 /**
  * Cuts a record `bytes` behind its beginning (Linux: tcp_fragment). The rest is a record of its own
- * behind it with the same marks and time. False: the table is full.
+ * behind it with the same marks and time, and has the PSH. False: the table is full.
  */
 export function rtxSplit(t: RtxTable, s: Sender, index: number, bytes: number): boolean {
   const rest = t.alloc();
@@ -194,6 +196,7 @@ export function rtxSplit(t: RtxTable, s: Sender, index: number, bytes: number): 
   t.end[rest] = t.end[index]!;
   t.mss[rest] = mss;
   t.marks[rest] = t.marks[index]!;
+  t.marks[index] = t.marks[index]! & ~PUSHED;
   t.sentUs[rest] = t.sentUs[index]!;
   t.delivered[rest] = t.delivered[index]!;
   t.end[index] = at;

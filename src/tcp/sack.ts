@@ -17,6 +17,7 @@ import { rackAdvance } from './rack.js';
 import {
   LOST,
   NONE,
+  PUSHED,
   RETRANS,
   type RtxTable,
   rtxFind,
@@ -255,7 +256,7 @@ function mergeSacked(t: RtxTable, s: Sender, index: number): number {
 
 function alike(t: RtxTable, a: number, b: number): boolean {
   return (
-    t.marks[a] === t.marks[b] &&
+    ((t.marks[a]! ^ t.marks[b]!) & ~PUSHED) === 0 &&
     (t.marks[a]! & SACKED_ACKED) !== 0 &&
     t.mss[a] === t.mss[b] &&
     t.pcount[a]! + t.pcount[b]! <= PCOUNT_MOST
@@ -265,6 +266,7 @@ function alike(t: RtxTable, a: number, b: number): boolean {
 /** `next` goes into the record before it. */
 function absorb(t: RtxTable, s: Sender, index: number, next: number): void {
   t.end[index] = t.end[next]!;
+  t.marks[index] = t.marks[index]! | t.marks[next]!;
   t.pcount[index] = t.pcount[index]! + t.pcount[next]!;
   rtxUnlink(t, s, next);
 }

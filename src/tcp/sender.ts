@@ -13,6 +13,9 @@ import type { Tcb } from './tcb.js';
 /** No duplicates are known to be spurious: Linux's undo_retrans = -1. */
 export const UNDO_UNKNOWN = -1;
 
+/** Until something was written. */
+const FIRST_GOAL_BYTES: number = 1 << 16;
+
 /** What output has to do about losses (Linux: REXMIT_*). */
 export const REXMIT_NONE = 0;
 /** Send what is lost again. */
@@ -106,6 +109,9 @@ export class Sender {
   /** End of the burst that the writer would be filling (Linux: size_goal), and PSH that is due. */
   goalSeq: number;
   markSeq: number;
+  /** Size of such a burst, and how much without PSH is too much, when it was written. */
+  goalBytes: number = FIRST_GOAL_BYTES;
+  pushBytes: number = FIRST_GOAL_BYTES;
 
   constructor(tcb: Tcb) {
     const { net } = tcb.tcp;

@@ -252,7 +252,8 @@ describe('tcp: retransmission timer', () => {
     r.peer.in('. 1:1(0) ack 11');
     r.peer.quiet();
     r.host.advance(401);
-    r.peer.out('F. 11:11(0) ack 1');
+    // PSH of the text that it was put together with (as Linux has it).
+    r.peer.out('FP. 11:11(0) ack 1');
     r.peer.in('. 1:1(0) ack 12');
     r.host.advance(10_000);
     r.peer.quiet();

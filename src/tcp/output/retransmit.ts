@@ -11,6 +11,7 @@ import {
   EVER_RETRANS,
   LOST,
   NONE,
+  PUSHED,
   rtxSentAgain,
   rtxSplit,
   rtxUnlink,
@@ -26,7 +27,14 @@ import type { Tcp } from '../tcp.js';
 import { armXmitTimer, rearmRto, TIME_NONE, TIME_REO_TIMEOUT, TIME_RETRANS } from '../timer-arm.js';
 import { tsNow } from '../ts-clock.js';
 import { transmitBurst } from './burst.js';
-import { sendHeadFits, writeXmit, XMIT_NAGLE_OFF, XMIT_PROBE } from './write-xmit.js';
+import {
+  gsoMaxOf,
+  sendHeadFits,
+  tsoSegs,
+  writeXmit,
+  XMIT_NAGLE_OFF,
+  XMIT_PROBE,
+} from './write-xmit.js';
 
 /** What an ACK or a timer has left to be done (Linux: tcp_xmit_recovery). */
 export function xmitRecovery(tcp: Tcp, tcb: Tcb, s: Sender): void {
@@ -45,6 +53,8 @@ function xmitRetransmitQueue(tcp: Tcp, tcb: Tcb, s: Sender): void {
   const { net, rtx: t } = tcp;
   if (s.packetsOut === 0) return;
   const head = s.rtxHead;
+  const linkMost = deviceOf(tcp, tcb).offload.gsoMaxBytes;
+  const maxSegs = tsoSegs(tcb, s, currentMss(tcb), gsoMaxOf(linkMost));
   const mib = tcb.caState === CA_LOSS ? Mib.TCPSlowStartRetrans : Mib.TCPFastRetrans;
   let index = s.retransmitHint === NONE ? head : s.retransmitHint;
   let hole = NONE;
@@ -59,7 +69,7 @@ function xmitRetransmitQueue(tcp: Tcp, tcb: Tcb, s: Sender): void {
       continue;
     }
     if ((marks & SACKED_RETRANS) !== 0) continue;
-    if (!retransmitRecord(tcp, tcb, s, index, segs)) break;
+    if (!retransmitRecord(tcp, tcb, s, index, Math.min(segs, maxSegs))) break;
     const pcount = t.pcount[index]!;
     net.count(mib, pcount);
     if (inCwndReduction(tcb)) s.prrOut += pcount;
@@ -109,7 +119,7 @@ function resend(tcp: Tcp, tcb: Tcb, s: Sender, index: number, segs: number): boo
   const end = t.end[index]!;
   const fin = tcb.finSent && after(end, dataEnd) ? 1 : 0;
   const length = (end - fin - seq) | 0;
-  const flags = ACK | (fin !== 0 ? FIN : 0) | (length > 0 && end - fin === dataEnd ? PSH : 0);
+  const flags = ACK | (fin !== 0 ? FIN : 0) | ((t.marks[index]! & PUSHED) !== 0 ? PSH : 0);
   net.count(Mib.TcpRetransSegs, pcount);
   tcb.totalRetrans += pcount;
   tcb.counts.bytesRetrans += length;
@@ -170,7 +180,7 @@ function collapse(tcb: Tcb, s: Sender, index: number, room: number): void {
     left -= textLength(tcb, next, (t.end[next]! - t.seq[next]!) | 0);
     if (left < 0 || after(t.end[next]!, edge)) return;
     t.end[index] = t.end[next]!;
-    t.marks[index] = t.marks[index]! | (marks & EVER_RETRANS);
+    t.marks[index] = t.marks[index]! | (marks & (EVER_RETRANS | PUSHED));
     s.adjustPcount(marks, t.pcount[next]!, tcb.sackOk);
     const hinted = s.retransmitHint === next;
     rtxUnlink(t, s, next);

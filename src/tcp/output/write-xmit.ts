@@ -9,7 +9,7 @@ import { CA_RECOVERY } from '../ca-state.js';
 import { cwndValidate, slowStartAfterIdle } from '../cwnd.js';
 import { currentMss, deviceOf, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
 import { probe0WhenUs } from '../rtt.js';
-import { NONE, rtxAppend, segmentsIn } from '../rtx-queue.js';
+import { NONE, PUSHED, rtxAppend, segmentsIn } from '../rtx-queue.js';
 import { ACK, FIN, PSH } from '../segment.js';
 import { inCwndReduction, type Sender, senderOf } from '../sender.js';
 import { after, before, seqMin } from '../seq.js';
@@ -77,7 +77,7 @@ function nagleHolds(tcb: Tcb, s: Sender, mode: number): boolean {
  * Segments of a burst (Linux: tcp_tso_segs): about a millisecond's worth at the pace of the
  * connection, more for a near peer.
  */
-function tsoSegs(tcb: Tcb, s: Sender, mss: number, gsoMaxBytes: number): number {
+export function tsoSegs(tcb: Tcb, s: Sender, mss: number, gsoMaxBytes: number): number {
   const { tcpTsoRttLog, tcpMinTsoSegs } = tcb.tcp.net.sysctl;
   let bytes = s.pacingRate / 1024;
   if (bytes < gsoMaxBytes) {
@@ -131,15 +131,15 @@ function splitPoint(tcb: Tcb, s: Sender, unsent: number, mss: number, segs: numb
  * writer has filled a burst and not pushed for half of the largest window (RFC 9293 MUST-61,
  * SHLD-27; Linux: forced_push).
  */
-function pushes(tcb: Tcb, s: Sender, end: number, goal: number): boolean {
+function pushes(tcb: Tcb, s: Sender, end: number): boolean {
   const last = end === s.writeSeq && !tcb.unpushed;
   let push = last || end === s.markSeq;
   while (!after(s.goalSeq, end)) {
-    if (after(s.goalSeq, (s.pushedSeq + (tcb.maxWindow >> 1)) | 0)) {
+    if (after(s.goalSeq, (s.pushedSeq + s.pushBytes) | 0)) {
       s.pushedSeq = s.goalSeq;
       push = true;
     }
-    s.goalSeq = (s.goalSeq + goal) | 0;
+    s.goalSeq = (s.goalSeq + s.goalBytes) | 0;
   }
   if (last) s.pushedSeq = end;
   return push;
@@ -168,7 +168,7 @@ export function writeXmit(tcp: Tcp, tcb: Tcb, mode: number = XMIT_PUSH): void {
 }
 
 /** Largest burst: the link's, or what another link might take. */
-function gsoMaxOf(linkMost: number): number {
+export function gsoMaxOf(linkMost: number): number {
   return linkMost > 0 ? linkMost : GSO_MAX_BYTES;
 }
 
@@ -187,6 +187,8 @@ function takeWrite(
 ): number {
   if (s.packetsOut === 0) slowStartAfterIdle(tcb, s);
   const goal = sizeGoal(tcb, mss, gsoMaxOf(linkMost));
+  s.goalBytes = goal;
+  s.pushBytes = tcb.maxWindow >> 1;
   let sent = 0;
   let start = s.writeSeq;
   s.writeSeq = tail;
@@ -195,7 +197,7 @@ function takeWrite(
   if (ahead) s.goalSeq = (start + goal) | 0;
   while (ahead && before(s.goalSeq, tail)) {
     const full = s.goalSeq;
-    const forced = after(full, (s.pushedSeq + (tcb.maxWindow >> 1)) | 0);
+    const forced = after(full, (s.pushedSeq + s.pushBytes) | 0);
     if (forced) s.pushedSeq = s.markSeq = full;
     const mode = forced ? XMIT_NAGLE_OFF : XMIT_PUSH_ONE;
     sent += sendUpTo(tcp, tcb, s, full, mss, linkMost, mode);
@@ -304,8 +306,10 @@ export function sendNew(
   if (!rtxAppend(tcp.rtx, s, seq, end, mss, pcount, tcp.net.nowUs)) return 0;
   if (s.inFlight === 0) tcb.congestion.txStart?.(tcb);
   let flags = ACK;
-  const goal = sizeGoal(tcb, mss, linkMost > 0 ? linkMost : GSO_MAX_BYTES);
-  if (length > 0 && pushes(tcb, s, (seq + length) | 0, goal)) flags |= PSH;
+  if (length > 0 && pushes(tcb, s, (seq + length) | 0)) {
+    flags |= PSH;
+    tcp.rtx.marks[s.rtxTail] = PUSHED;
+  }
   if (fin !== 0) {
     flags |= FIN;
     tcb.finSent = true;

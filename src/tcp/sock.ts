@@ -19,6 +19,8 @@ export const PENDING_WINDOW = 0x40;
 export const PENDING_HEAD = 0x20;
 /** A tail loss probe is due. */
 export const PENDING_TLP = 0x80;
+/** RACK's timer has found something to be lost. */
+export const PENDING_LOST = 0x100;
 
 export abstract class TcpSock extends SockCommon implements TimerEntry {
   readonly tcp: Tcp;

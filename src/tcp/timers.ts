@@ -27,7 +27,7 @@ import { synOutstanding, tcpDone, tcpFail } from './set-state.js';
 import {
   PENDING_ACK,
   PENDING_HEAD,
-  PENDING_OUTPUT,
+  PENDING_LOST,
   PENDING_PROBE,
   PENDING_SYN,
   PENDING_SYNACK,
@@ -86,7 +86,7 @@ function reoTimer(tcp: Tcp, tcb: Tcb): void {
       cwndReduction(tcb, s, 1, (s.lost - lost) | 0, 0);
     }
     s.rexmit = REXMIT_LOST;
-    tcp.mark(tcb, PENDING_OUTPUT);
+    tcp.mark(tcb, PENDING_LOST);
   }
   rearmRto(tcb, s);
 }
@@ -119,9 +119,12 @@ function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
   }
   const s = tcb.sender;
   if (s === null || s.packetsOut === 0) return;
-  if (tcb.retransmits === 0) tcb.retransStampUs = tcp.net.nowUs;
-  // A window that was taken back is only probed by it.
-  if (tcb.sndWnd !== 0 || tcb.orphan) tcp.net.count(Mib.TCPTimeouts);
+  // A window that was taken back is only probed by it: that is no failure of the path.
+  const probing = tcb.sndWnd === 0 && !tcb.orphan;
+  if (tcb.retransmits === 0 && !(probing && tcb.backoff > 0)) {
+    tcb.retransStampUs = tcp.net.nowUs;
+  }
+  if (!probing) tcp.net.count(Mib.TCPTimeouts);
   const tired = givesUp(tcp, tcb);
   fastopenDetectBlackhole(tcp, tcb, tired);
   if (tcb.orphan && outOfResources(tcp, tcb, tcb.rtoUs < RTO_MAX_US || !tired)) return;
@@ -129,11 +132,13 @@ function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
     abandon(tcp, tcb);
     return;
   }
-  if (tcb.retransmits === 0) countFailure(tcb, s);
+  if (!probing && tcb.retransmits === 0) countFailure(tcb, s);
   enterLoss(tcb, s);
-  tcb.retransmits++;
+  if (!probing) {
+    tcb.retransmits++;
+    tcb.counts.timeouts++;
+  }
   tcb.backoff++;
-  tcb.counts.timeouts++;
   tcb.rtoUs = Math.min(tcb.rtoUs * 2, rtoMaxUs(tcb));
   armXmitTimer(tcb, TIME_RETRANS, clampedRtoUs(tcp, tcb, tcb.rtoUs));
   tcp.mark(tcb, PENDING_HEAD);

@@ -127,6 +127,22 @@ describe('tcp: recovery without SACK', () => {
 
 // RFC 6675.
 describe('tcp: recovery with SACK', () => {
+  it('the timer of RACK sends what is lost; it does not find the window of the sender full', () => {
+    // The peer's window holds three segments back, not cwnd: nothing has grown, and nothing shall.
+    const r = rig({ syn: SACK, win: 3000, rttMs: 100, sysctl: RENO });
+    r.host.write(r.fd, pattern(9000));
+    for (const n of [0, 1, 2]) out(r, n);
+    expect([r.tcb.cwnd, r.tcb.sender!.cwndLimited]).to.deep.equal([10, false]);
+    r.host.advance(100);
+    r.peer.in('. 1:1(0) ack 1 win 3000 <nop,nop,sack 1001:2001>');
+    r.peer.quiet();
+    r.host.advance(60);
+    out(r, 0);
+    r.peer.quiet();
+    const { inFlight, cwndLimited } = r.tcb.sender!;
+    expect([r.tcb.caState, r.tcb.cwnd, inFlight, cwndLimited]).to.deep.equal([3, 2, 2, false]);
+  });
+
   it('one loss: repeated once three segments above are SACKed', () => {
     const r = flight({ syn: SACK });
     ack(r, 0, [1, 2]);
@@ -165,9 +181,9 @@ describe('tcp: recovery with SACK', () => {
     for (let n = 0; n < 8; n++) r.host.write(r.fd, pattern(10));
     expect(r.host.sent.splice(0).length).to.equal(8);
     r.peer.in('. 1:1(0) ack 1 <nop,nop,sack 51:61 31:41 11:21>');
-    r.peer.out('. 1:11(10) ack 1');
-    r.peer.out('. 21:31(10) ack 1');
-    r.peer.out('. 41:51(10) ack 1');
+    r.peer.out('P. 1:11(10) ack 1');
+    r.peer.out('P. 21:31(10) ack 1');
+    r.peer.out('P. 41:51(10) ack 1');
     r.peer.quiet();
   });
 
@@ -179,7 +195,7 @@ describe('tcp: recovery with SACK', () => {
     r.peer.in('. 1:1(0) ack 1 <nop,nop,sack 11:31>');
     r.peer.quiet();
     r.peer.in('. 1:1(0) ack 1 <nop,nop,sack 11:41>');
-    r.peer.out('. 1:11(10) ack 1');
+    r.peer.out('P. 1:11(10) ack 1');
     r.peer.quiet();
   });
 

@@ -7,7 +7,14 @@ import { RING_PAGE, RING_TAIL } from '../../net/ring.js';
 import { currentMss } from '../mss.js';
 import { ACK } from '../segment.js';
 import { REXMIT_NONE, senderOf } from '../sender.js';
-import { PENDING_ACK, PENDING_HEAD, PENDING_PROBE, PENDING_TLP } from '../sock.js';
+import {
+  PENDING_ACK,
+  PENDING_HEAD,
+  PENDING_LOST,
+  PENDING_OUTPUT,
+  PENDING_PROBE,
+  PENDING_TLP,
+} from '../sock.js';
 import { inStates, TRANSMITS } from '../state.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -26,12 +33,21 @@ export function tcpOutput(tcp: Tcp, tcb: Tcb): void {
       if (s.rexmit !== REXMIT_NONE) xmitRecovery(tcp, tcb, s);
       if ((tcb.pending & PENDING_TLP) !== 0) sendLossProbe(tcp, tcb, s);
     }
-    writeXmit(tcp, tcb);
+    if (!onlyTimers(tcb)) writeXmit(tcp, tcb);
     // What is written later is none of it.
     if (tcb.pushNow && tcb.sndNxt === ringTail(tcp, tcb)) tcb.pushNow = false;
   }
   if ((tcb.pending & PENDING_PROBE) !== 0) probe(tcp, tcb);
   if ((tcb.pending & PENDING_ACK) !== 0) sendAcks(tcp, tcb);
+}
+
+/**
+ * The sender's timers send what they are for, and nothing new (Linux: tcp_write_timer_handler).
+ */
+function onlyTimers(tcb: Tcb): boolean {
+  const { pending } = tcb;
+  const timers = PENDING_HEAD | PENDING_LOST | PENDING_TLP;
+  return (pending & timers) !== 0 && (pending & PENDING_OUTPUT) === 0;
 }
 
 function ringTail(tcp: Tcp, tcb: Tcb): number {

@@ -1,0 +1,118 @@
+/**
+ * Holds what two machines have done as senders against each other: the same events in the same
+ * order, at about the same times (a kernel's timers are late by up to an eighth, and its machine is
+ * busy). A difference that another run does not show again was the machine's load.
+ */
+import { sideBySide } from './compare.js';
+import type { Machine } from './machine.js';
+import { type Entry, playSenders, type SenderScenario } from './sender-path.js';
+
+/** Connections at once: more would make the real machine late. */
+const BATCH = 24;
+/** As often a difference must show before it is one. */
+const ATTEMPTS = 3;
+/** How much more or less time a timer may take, counted from the event before. */
+const EARLY_MS = 30;
+const LATE_MS = 45;
+const LATE_PART = 0.15;
+/** A timer of ours must not go off so near something that comes in: the kernel's is less exact. */
+const CLEAR_BEFORE_MS = 8;
+const CLEAR_AFTER_MS = 15;
+/** Two things that come in at different times must not be nearer to each other. */
+const APART_MS = 5;
+/** What our stack's clock shows of one moment. */
+const SAME_MS = 0.5;
+
+/** A scenario on which the machines do not agree, and both logs. */
+export interface SenderDifference {
+  readonly name: string;
+  readonly text: string;
+}
+
+function shown({ atMs, text }: Entry): string {
+  return `${String(Math.round(atMs)).padStart(5)} ${text}`;
+}
+
+/** Near the end one of them may not have come so far. */
+const END_PART = 0.8;
+
+/** Null when both did the same at about the same times. */
+function difference(
+  { lastMs }: SenderScenario,
+  allTheirs: readonly Entry[],
+  allOurs: readonly Entry[],
+): string | null {
+  const sure = allOurs.filter(({ atMs }) => atMs < lastMs * END_PART).length;
+  const count = Math.max(sure, Math.min(allTheirs.length, allOurs.length));
+  const kernel = allTheirs.slice(0, count);
+  const ours = allOurs.slice(0, count);
+  const apart = sideBySide(
+    kernel.map(({ text }) => text),
+    ours.map(({ text }) => text),
+  );
+  if (apart !== null) {
+    // With times, which are no part of the comparison.
+    const from = firstDifference(kernel, ours);
+    const tail = (list: readonly Entry[]): string =>
+      list
+        .slice(Math.max(0, from - 12), from + 12)
+        .map(shown)
+        .join('\n');
+    return `kernel:\n${tail(kernel)}\nours:\n${tail(ours)}`;
+  }
+  for (let i = 1; i < ours.length; i++) {
+    if (!ours[i]!.alone) continue;
+    const gap = ours[i]!.atMs - ours[i - 1]!.atMs;
+    const theirs = kernel[i]!.atMs - kernel[i - 1]!.atMs;
+    if (theirs < gap - EARLY_MS || theirs > gap * (1 + LATE_PART) + LATE_MS) {
+      return `after ${shown(ours[i - 1]!)}: ${shown(ours[i]!)}, kernel ${Math.round(theirs)} ms`;
+    }
+  }
+  return null;
+}
+
+function firstDifference(a: readonly Entry[], b: readonly Entry[]): number {
+  let i = 0;
+  while (a[i] !== undefined && a[i]!.text === b[i]?.text) i++;
+  return i;
+}
+
+/**
+ * Does a timer go off so near something that comes in that a little more time would change the
+ * order? Nothing can be said of such a scenario.
+ */
+export function isClose(entries: readonly Entry[]): boolean {
+  return entries.some(({ atMs, alone }, i) => {
+    const before = entries[i - 1]?.atMs ?? 0;
+    if (!alone) return atMs > before + SAME_MS && atMs < before + APART_MS;
+    const clear = CLEAR_AFTER_MS + (atMs - before) / 8;
+    return entries.some(({ atMs: other, alone: too }) => {
+      return !too && other > atMs - CLEAR_BEFORE_MS && other < atMs + clear;
+    });
+  });
+}
+
+/** Plays `scenarios` on both machines; what differs every time. */
+export async function compareSenders(
+  kernel: Machine,
+  ours: Machine,
+  scenarios: readonly SenderScenario[],
+): Promise<SenderDifference[]> {
+  const found: SenderDifference[] = [];
+  for (let i = 0; i < scenarios.length; i += BATCH) {
+    let left = scenarios.slice(i, i + BATCH);
+    for (let attempt = 1; attempt <= ATTEMPTS && left.length > 0; attempt++) {
+      const theirs = await playSenders(kernel, left);
+      const own = await playSenders(ours, left);
+      const again: SenderScenario[] = [];
+      left.forEach((scenario, k) => {
+        const text = difference(scenario, theirs[k]!, own[k]!);
+        if (text === null) return;
+        if (attempt === ATTEMPTS) found.push({ name: scenario.name, text });
+        else again.push(scenario);
+      });
+      left = again;
+    }
+  }
+  return found;
+}

@@ -5,7 +5,13 @@
  * head of a send ring is SND.UNA and the tail of a receive ring is RCV.NXT, and out-of-order data
  * can be placed past the tail before it is published.
  *
- * One side owns the head (the reader), the other the tail (the writer). Memory is attached, grown
+ * One side owns the head (the reader), the other the tail (the writer). An atomic access costs ten
+ * times a plain one, so it is kept for what needs it: publishing a cursor, reading the other side's
+ * before the bytes that it vouches for, and where both sides set one word and look at another.
+ * One's own words are read plainly, and so is what is read after such a load, or what only a later
+ * event need make true.
+ *
+ * Memory is attached, grown
  * and taken away only by the stack thread and only under the ring's lock, which an application
  * thread holds while it copies.
  */
@@ -37,9 +43,14 @@ export const STACK_LOCK = 0x7fffffff;
 /** A RING_WAKE that is never due: half the number space away. */
 export const WAKE_NEVER_DISTANCE = 0x40000000;
 
-/** Bytes between head and tail. */
+/** Bytes between head and tail; what the reader finds by it was written before the tail moved. */
 export function ringUsed(ctl: Int32Array, ring: number): number {
-  return (Atomics.load(ctl, ring + RING_TAIL) - Atomics.load(ctl, ring + RING_HEAD)) | 0;
+  return (Atomics.load(ctl, ring + RING_TAIL) - ctl[ring + RING_HEAD]!) | 0;
+}
+
+/** The same for the writer: bytes that it may not overwrite yet. */
+export function ringHeld(ctl: Int32Array, ring: number): number {
+  return (ctl[ring + RING_TAIL]! - ctl[ring + RING_HEAD]!) | 0;
 }
 
 /** Tries to take the ring's lock; never waits. */

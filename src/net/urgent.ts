@@ -53,9 +53,12 @@ export function urgentForget(ctl: Int32Array, at: number): void {
   Atomics.and(ctl, at + BLOCK_URG, ~URG_STATE);
 }
 
-/** URG_* bits and the byte; 0 = there is no mark. */
+/**
+ * URG_* bits and the byte; 0 = there is no mark. A mark is announced before the text behind it is
+ * published, so whoever has read the tail of the ring sees it.
+ */
 export function urgentState(ctl: Int32Array, at: number): number {
-  return Atomics.load(ctl, at + BLOCK_URG) & URG_STATE;
+  return ctl[at + BLOCK_URG]! & URG_STATE;
 }
 
 /** Where the mark is, if there is one. */
@@ -65,7 +68,7 @@ export function urgentSeq(ctl: Int32Array, at: number): number {
 
 /** Is urgent data part of the stream (SO_OOBINLINE)? */
 export function urgentInline(ctl: Int32Array, at: number): boolean {
-  return (Atomics.load(ctl, at + BLOCK_OPTIONS) & FILE_OOBINLINE) !== 0;
+  return (ctl[at + BLOCK_OPTIONS]! & FILE_OOBINLINE) !== 0;
 }
 
 /** Where reading goes on from `head`: behind a byte that an earlier mark pointed at. */

@@ -117,7 +117,7 @@ export class Epoll {
    */
   private activate(interest: Interest, op: number): number {
     const stamp = fileStamp(this.mem, interest.fd);
-    const found = filePollAll(this.mem, interest.fd) & interest.events;
+    const found = filePollAll(this.mem, interest.fd, interest.events) & interest.events;
     if (found !== 0) this.list(interest);
     return this.tell(interest.fd, op, interest.events, stamp, found);
   }
@@ -226,7 +226,7 @@ export class Epoll {
       interest.muted = true;
       return 0;
     }
-    return filePollAll(this.mem, fd) & interest.events;
+    return filePollAll(this.mem, fd, interest.events) & interest.events;
   }
 }
 

@@ -431,7 +431,7 @@ export function tcpAttachSendRing(tcp: Tcp, tcb: Tcb): number {
 
 /** The application has written: output after this batch. */
 export function tcpPublished(tcp: Tcp, tcb: Tcb): void {
-  tcb.unpushed = (Atomics.load(tcp.ctl, tcb.at + BLOCK_SND_FLAGS) & SND_MORE) !== 0;
+  tcb.unpushed = (tcp.ctl[tcb.at + BLOCK_SND_FLAGS]! & SND_MORE) !== 0;
   tcb.more = tcb.unpushed;
   if (tcb.tfo?.deferred === true) fastopenLaunch(tcp, tcb, tcb.tfo);
   else if (tcb.state !== TCP_CLOSE && tcb.state !== TCP_LISTEN) tcp.mark(tcb, PENDING_OUTPUT);

@@ -132,7 +132,9 @@ export function publishNotsent(tcp: Tcp, tcb: Tcb): void {
  */
 export function publishSent(tcp: Tcp, tcb: Tcb): void {
   const { ctl } = tcp;
-  Atomics.store(ctl, tcb.at + BLOCK_SND_NXT, tcb.sndNxt);
+  if (ctl[tcb.at + BLOCK_SND_NXT] !== tcb.sndNxt) {
+    Atomics.store(ctl, tcb.at + BLOCK_SND_NXT, tcb.sndNxt);
+  }
   if (Atomics.load(ctl, tcb.at + BLOCK_NOSPACE) === 0) return;
   const limit = ctl[tcb.at + BLOCK_NOTSENT]! >>> 0;
   const unsent = (Atomics.load(ctl, tcb.sndRing + RING_TAIL) - tcb.sndNxt) | 0;

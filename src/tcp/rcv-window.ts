@@ -3,7 +3,7 @@
  * within the space that rcv-space.ts gives. The right edge never moves back.
  */
 import { Mib } from '../net/mib.js';
-import { RING_CAPACITY, RING_HEAD, RING_TAIL, RING_WAKE, ringUsed } from '../net/ring.js';
+import { RING_CAPACITY, RING_HEAD, RING_TAIL, RING_WAKE, ringHeld } from '../net/ring.js';
 import { WINDOW_FIELD_MOST } from './rcv-space.js';
 import { PENDING_WINDOW } from './sock.js';
 import { RCV_SHUTDOWN, type Tcb } from './tcb.js';
@@ -46,7 +46,7 @@ export function offerableWindow(tcp: Tcp, tcb: Tcb): number {
   const space = tcb.rcvSpace;
   const full = Math.min(tcb.windowClamp, space);
   const unit = 1 << tcb.rcvWscale;
-  let free = Math.max(0, space - ringUsed(tcp.ctl, tcb.rcvRing));
+  let free = Math.max(0, space - ringHeld(tcp.ctl, tcb.rcvRing));
   const mss = Math.min(tcb.rcvMss, full);
   if (free < full >> 1) {
     // What is left may become the window: it must not grow by being scaled.
@@ -90,7 +90,7 @@ function keptWindow(tcp: Tcp, tcb: Tcb, open: number): number {
   const unit = 1 << tcb.rcvWscale;
   const rounded = Math.min((open + unit - 1) & -unit, 65_535 << tcb.rcvWscale);
   const most = Math.max(2 * tcb.rcvSpace, tcp.ctl[tcb.rcvRing + RING_CAPACITY]!);
-  return ringUsed(tcp.ctl, tcb.rcvRing) + rounded <= most ? rounded : open;
+  return ringHeld(tcp.ctl, tcb.rcvRing) + rounded <= most ? rounded : open;
 }
 
 /**
@@ -112,7 +112,8 @@ export function windowUpdateDue(tcp: Tcp, tcb: Tcb): boolean {
 export function armReadNotice(tcp: Tcp, tcb: Tcb): void {
   const { ctl } = tcp;
   const open = receiveWindow(tcb);
-  const tail = ctl[tcb.rcvRing + RING_TAIL]!;
+  const { rcvRing } = tcb;
+  const tail = ctl[rcvRing + RING_TAIL]!;
   let wake = (tail + WAKE_NEVER) | 0;
   if (2 * open <= Math.min(tcb.windowClamp, tcb.rcvSsthresh, tcb.rcvSpace)) {
     // Below that offerableWindow says 0; what the scale cuts off is not counted as free.
@@ -120,9 +121,11 @@ export function armReadNotice(tcp: Tcp, tcb: Tcb): void {
     const unit = 1 << tcb.rcvWscale;
     const free = (Math.max(2 * open, least) + unit - 1) & -unit;
     wake = (tail - Math.max(0, tcb.rcvSpace - free)) | 0;
+  } else if (((ctl[rcvRing + RING_WAKE]! - tail) | 0) > WAKE_NEVER >> 1) {
+    return;
   }
-  Atomics.store(ctl, tcb.rcvRing + RING_WAKE, wake);
+  Atomics.store(ctl, rcvRing + RING_WAKE, wake);
   // The reader may have passed that point before it could see it.
-  const head = Atomics.load(ctl, tcb.rcvRing + RING_HEAD);
+  const head = Atomics.load(ctl, rcvRing + RING_HEAD);
   if (((head - wake) | 0) >= 0) tcp.mark(tcb, PENDING_WINDOW);
 }

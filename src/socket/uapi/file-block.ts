@@ -30,21 +30,19 @@ const LOCK_NAPS = 2000;
 export function fileKind(mem: SocketMemory, fd: number): number {
   if ((fd | 0) !== fd || fd < FIRST_FD || fd >= mem.maxFds) return -EBADF;
   const at = mem.blockAt(fd);
-  const kind = Atomics.load(mem.ctl, at + BLOCK_KIND);
+  const kind = mem.ctl[at + BLOCK_KIND]!;
   if (kind === KIND_FREE || (mem.ctl[at + BLOCK_FLAGS]! & FILE_CLOSING) !== 0) return -EBADF;
   return kind;
 }
 
 /** Bits 1 (reading) and 2 (writing): what the application has shut down, or asked to. */
 export function fileShut(mem: SocketMemory, at: number): number {
-  return (
-    Atomics.load(mem.ctl, at + BLOCK_SHUT) | ((Atomics.load(mem.ctl, at + BLOCK_FLAGS) >> 2) & 3)
-  );
+  return mem.ctl[at + BLOCK_SHUT]! | ((mem.ctl[at + BLOCK_FLAGS]! >> 2) & 3);
 }
 
 /** SO_ERROR of the block at `at`: a positive errno, which is thereby taken, or 0. */
 export function fileTakeError(mem: SocketMemory, at: number): number {
-  if (Atomics.load(mem.ctl, at + BLOCK_ERROR) === 0) return 0;
+  if (mem.ctl[at + BLOCK_ERROR] === 0) return 0;
   return Atomics.exchange(mem.ctl, at + BLOCK_ERROR, 0);
 }
 
@@ -52,7 +50,7 @@ export function fileTakeError(mem: SocketMemory, at: number): number {
 export function fileMaySend(mem: SocketMemory, at: number, state: number): boolean {
   if (state === TCP_ESTABLISHED || state === TCP_CLOSE_WAIT) return true;
   if (state !== TCP_SYN_SENT && state !== TCP_SYN_RECV) return false;
-  return (Atomics.load(mem.ctl, at + BLOCK_EVENTS) & EARLY_WRITE) !== 0;
+  return (mem.ctl[at + BLOCK_EVENTS]! & EARLY_WRITE) !== 0;
 }
 
 /**

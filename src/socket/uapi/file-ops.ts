@@ -102,14 +102,15 @@ export function fileAccept(mem: SocketMemory, fd: number, holder = 0, nonblock =
  * What the descriptor is ready for now, EPOLL* bits (Linux: tcp_poll). When it cannot be written
  * to, the send ring is armed so that the stack reports EPOLLOUT later. 0 for a bad descriptor and
  * for an epoll instance.
+ * @param wanted EPOLL* bits: without EPOLLOUT in it nobody looks for room in the send ring
  */
-export function filePoll(mem: SocketMemory, fd: number): number {
+export function filePoll(mem: SocketMemory, fd: number, wanted = -1): number {
   const kind = fileKind(mem, fd);
   if (kind === KIND_EVENTFD) return eventCountPoll(mem, fd);
   if (kind !== KIND_TCP) return 0;
   const at = mem.blockAt(fd);
   const state = Atomics.load(mem.ctl, at + BLOCK_STATE);
-  const sticky = Atomics.load(mem.ctl, at + BLOCK_EVENTS);
+  const sticky = mem.ctl[at + BLOCK_EVENTS]!;
   if (state === TCP_LISTEN) {
     if (ringUsed(mem.ctl, at + BLOCK_RCV) > 0) return EPOLLIN;
     // SO_DRAIN: nobody waits and nobody will come.
@@ -118,7 +119,7 @@ export function filePoll(mem: SocketMemory, fd: number): number {
   const shut = fileShut(mem, at);
   const noMore = (sticky & EPOLLRDHUP) !== 0 || (shut & 1) !== 0;
   let events = 0;
-  if (Atomics.load(mem.ctl, at + BLOCK_ERROR) !== 0) events |= EPOLLERR;
+  if (mem.ctl[at + BLOCK_ERROR] !== 0) events |= EPOLLERR;
   if (fileReadable(mem, at)) events |= EPOLLIN;
   if (noMore) events |= EPOLLIN | EPOLLRDHUP;
   if ((urgentState(mem.ctl, at) & URG_VALID) !== 0) events |= EPOLLPRI;
@@ -126,7 +127,7 @@ export function filePoll(mem: SocketMemory, fd: number): number {
     events |= EPOLLHUP;
   }
   if ((shut & 2) !== 0 || state === TCP_CLOSE) events |= EPOLLOUT;
-  else if ((sticky & EPOLLOUT) !== 0) events |= pollOut(mem, at, state);
+  else if ((sticky & wanted & EPOLLOUT) !== 0) events |= pollOut(mem, at, state);
   return events;
 }
 
@@ -139,8 +140,8 @@ function pollOut(mem: SocketMemory, at: number, state: number): number {
  * filePoll as poll() and epoll tell it: what is readable or writable is "normal" data, too
  * (EPOLLRDNORM, EPOLLWRNORM).
  */
-export function filePollAll(mem: SocketMemory, fd: number): number {
-  const events = filePoll(mem, fd);
+export function filePollAll(mem: SocketMemory, fd: number, wanted = -1): number {
+  const events = filePoll(mem, fd, wanted | (wanted >> 6));
   return mem.ctl[mem.blockAt(fd) + BLOCK_KIND] === KIND_TCP ? withNormal(events) : events;
 }
 

@@ -59,8 +59,7 @@ export function fileRead(
   const kind = fileKind(mem, fd);
   if (kind !== KIND_TCP) return kind < 0 ? kind : -ENOTSOCK;
   const at = mem.blockAt(fd);
-  const state = Atomics.load(mem.ctl, at + BLOCK_STATE);
-  if (state === TCP_LISTEN) return -ENOTCONN;
+  if (mem.ctl[at + BLOCK_STATE] === TCP_LISTEN) return -ENOTCONN;
   const gen = mem.ctl[at + BLOCK_GEN]!;
   const ring = at + BLOCK_RCV;
   for (;;) {
@@ -92,7 +91,7 @@ function copyOut(
 ): number {
   const { ctl } = mem;
   const ring = at + BLOCK_RCV;
-  const first = Atomics.load(ctl, ring + RING_HEAD);
+  const first = ctl[ring + RING_HEAD]!;
   if (ctl[ring + RING_PAGE] === 0) return 0;
   // Before the mark is looked at: text past a mark is published after the mark.
   const all = ringUsed(ctl, ring);
@@ -135,7 +134,7 @@ function readNothing(mem: SocketMemory, at: number): number {
 export function fileReadStops(mem: SocketMemory, fd: number, ahead = 0): boolean {
   const at = mem.blockAt(fd);
   if (fileAtMark(mem, fd, ahead)) return true;
-  if (Atomics.load(mem.ctl, at + BLOCK_ERROR) === 0) return false;
+  if (mem.ctl[at + BLOCK_ERROR] === 0) return false;
   return ringUsed(mem.ctl, at + BLOCK_RCV) <= ahead;
 }
 
@@ -190,7 +189,7 @@ function unread(ctl: Int32Array, at: number): number {
   const ring = at + BLOCK_RCV;
   const used = ringUsed(ctl, ring);
   if (used <= 0) return 0;
-  const head = Atomics.load(ctl, ring + RING_HEAD);
+  const head = ctl[ring + RING_HEAD]!;
   return used - ((urgentHead(ctl, at, head) - head) | 0);
 }
 
@@ -217,7 +216,7 @@ export function fileInqHint(mem: SocketMemory, fd: number): number {
 
 /** Bytes that make the socket readable (SO_RCVLOWAT; Linux: sock_rcvlowat), at least 1. */
 export function fileLowat(mem: SocketMemory, fd: number): number {
-  return Math.max(1, Atomics.load(mem.ctl, mem.blockAt(fd) + BLOCK_RCVLOWAT));
+  return Math.max(1, mem.ctl[mem.blockAt(fd) + BLOCK_RCVLOWAT]!);
 }
 
 /** Do so many bytes wait that poll() says so (Linux tcp_poll, tcp_epollin_ready)? */
@@ -225,7 +224,7 @@ export function fileReadable(mem: SocketMemory, at: number): boolean {
   const { ctl } = mem;
   const used = unread(ctl, at);
   if (used === 0) return false;
-  let target = Math.max(1, Atomics.load(ctl, at + BLOCK_RCVLOWAT));
+  let target = Math.max(1, ctl[at + BLOCK_RCVLOWAT]!);
   if (urgentState(ctl, at) !== 0 && !urgentInline(ctl, at)) {
     const head = Atomics.load(ctl, at + BLOCK_RCV + RING_HEAD);
     // The byte at the mark is not read with the others.
@@ -237,6 +236,6 @@ export function fileReadable(mem: SocketMemory, at: number): boolean {
 /** After fileRead: true when the stack must be told (`consumed`) and nobody has yet. */
 export function fileTakenDue(mem: SocketMemory, fd: number): boolean {
   const ring = mem.blockAt(fd) + BLOCK_RCV;
-  if (!ringDue(mem.ctl, ring, Atomics.load(mem.ctl, ring + RING_HEAD))) return false;
+  if (!ringDue(mem.ctl, ring, mem.ctl[ring + RING_HEAD]!)) return false;
   return Atomics.exchange(mem.ctl, ring + RING_NOTICE, 1) === 0;
 }

@@ -93,7 +93,7 @@ function writeRefusal(mem: SocketMemory, at: number): number {
   const error = fileTakeError(mem, at);
   if (error !== 0) return -error;
   if ((fileShut(mem, at) & 2) !== 0) return -EPIPE;
-  const state = Atomics.load(mem.ctl, at + BLOCK_STATE);
+  const state = mem.ctl[at + BLOCK_STATE]!;
   if (fileMaySend(mem, at, state)) return 0;
   return state === TCP_SYN_SENT || state === TCP_SYN_RECV ? -EAGAIN : -EPIPE;
 }
@@ -109,9 +109,9 @@ function copyIn(
   const { ctl } = mem;
   const ring = at + BLOCK_SND;
   if (ctl[ring + RING_PAGE] === 0) return NEED_RING;
-  const tail = Atomics.load(ctl, ring + RING_TAIL);
+  const tail = ctl[ring + RING_TAIL]!;
   const room = Math.min(
-    writerLimit(mem, ring) - ringUsed(ctl, ring),
+    writerLimit(mem, ring) - ((tail - ctl[ring + RING_HEAD]!) | 0),
     roomForUnsent(ctl, at, 1, NOTSENT_UNIT_BYTES),
   );
   const count = Math.min(length, room);
@@ -142,7 +142,7 @@ function writerLimit(mem: SocketMemory, ring: number): number {
 
 /** Bytes written that have not been sent for the first time. */
 function unsentBytes(ctl: Int32Array, at: number): number {
-  const tail = Atomics.load(ctl, at + BLOCK_SND + RING_TAIL);
+  const tail = ctl[at + BLOCK_SND + RING_TAIL]!;
   return Math.max(0, (tail - Atomics.load(ctl, at + BLOCK_SND_NXT)) | 0);
 }
 
@@ -172,7 +172,7 @@ function armWriter(mem: SocketMemory, at: number): boolean {
   }
   const ring = at + BLOCK_SND;
   const wanted = Math.trunc((writerLimit(mem, ring) * 2) / 3);
-  const wake = (Atomics.load(ctl, ring + RING_TAIL) - wanted) | 0;
+  const wake = (ctl[ring + RING_TAIL]! - wanted) | 0;
   Atomics.store(ctl, ring + RING_WAKE, wake);
   return ((Atomics.load(ctl, ring + RING_HEAD) - wake) | 0) >= 0;
 }

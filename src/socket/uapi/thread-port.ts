@@ -108,7 +108,7 @@ export class ThreadPort {
 
   /** False once the stack thread has ended, in order or not; `failure` has the reason. */
   get alive(): boolean {
-    const state = Atomics.load(this.ctl, G_STATE);
+    const state = this.ctl[G_STATE];
     return state === STACK_RUNNING || state === STACK_STARTING;
   }
 
@@ -233,7 +233,7 @@ export class ThreadPort {
   /** True when the ready ring of epoll instance `epoll` is empty. */
   readyEmpty(epoll: number): boolean {
     const at = epollAt(this.layout, epoll);
-    return Atomics.load(this.ctl, at + E_HEAD) === Atomics.load(this.ctl, at + E_TAIL);
+    return this.ctl[at + E_HEAD] === Atomics.load(this.ctl, at + E_TAIL);
   }
 
   /**
@@ -244,11 +244,11 @@ export class ThreadPort {
   popReady(epoll: number): number {
     const { ctl, layout } = this;
     const at = epollAt(layout, epoll);
-    const head = Atomics.load(ctl, at + E_HEAD);
+    const head = ctl[at + E_HEAD]!;
     if (head === Atomics.load(ctl, at + E_TAIL)) return -1;
     const fd = ctl[readyAt(layout, at) + (head & (layout.readySlots - 1))]!;
     // The slot is given back before the flag, so that flags set never outnumber free slots.
-    Atomics.store(ctl, at + E_HEAD, (head + 1) | 0);
+    ctl[at + E_HEAD] = (head + 1) | 0;
     Atomics.and(ctl, queuedAt(at) + (fd >>> 5), ~(1 << (fd & 31)));
     return fd;
   }

@@ -158,7 +158,7 @@ function nothingUnderWay(tcb: Tcb, s: Sender | null, ack: number, ev: AckEvent):
 }
 
 function unsentBytes(tcb: Tcb): number {
-  return (Atomics.load(tcb.tcp.ctl, tcb.sndRing + RING_TAIL) - tcb.sndNxt) | 0;
+  return (tcb.tcp.ctl[tcb.sndRing + RING_TAIL]! - tcb.sndNxt) | 0;
 }
 
 /**
@@ -247,8 +247,8 @@ function advance(tcp: Tcp, tcb: Tcb, acked: number): void {
 /** Gives acknowledged bytes of the ring back to the writer (our SYN and FIN take no room in it). */
 function releaseSent(tcp: Tcp, tcb: Tcb): void {
   const { ctl } = tcp;
-  const tail = Atomics.load(ctl, tcb.sndRing + RING_TAIL);
-  const head = tcb.finSent ? seqMin(tcb.sndUna, tail) : tcb.sndUna;
+  const { finSent, sndUna } = tcb;
+  const head = finSent ? seqMin(sndUna, Atomics.load(ctl, tcb.sndRing + RING_TAIL)) : sndUna;
   if (head === ctl[tcb.sndRing + RING_HEAD]) return;
   Atomics.store(ctl, tcb.sndRing + RING_HEAD, head);
   if (ringDue(ctl, tcb.sndRing, head)) {

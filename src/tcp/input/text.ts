@@ -5,7 +5,7 @@
  */
 import { EPOLLIN, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
-import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringPlace, ringUsed } from '../../net/ring.js';
+import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringHeld, ringPlace } from '../../net/ring.js';
 import { BLOCK_RCVLOWAT } from '../../net/sockmem.js';
 import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.js';
 import { ecnAcceptCwr, ecnCheckCe } from '../ecn.js';
@@ -94,7 +94,7 @@ function place(tcp: Tcp, tcb: Tcb, seq: number, from: number, length: number): n
     return 0;
   }
   const { ctl } = tcp;
-  const head = Atomics.load(ctl, tcb.rcvRing + RING_HEAD);
+  const head = ctl[tcb.rcvRing + RING_HEAD]!;
   const room = (((head + ctl[tcb.rcvRing + RING_CAPACITY]!) | 0) - seq) | 0;
   const size = Math.max(0, Math.min(length, room));
   if (size < length) tcp.net.count(Mib.TCPRcvQDrop);
@@ -152,8 +152,8 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 function dataReady(tcp: Tcp, tcb: Tcb): void {
   if (tcb.rcvLowat > 1) {
     publishLowat(tcp, tcb);
-    const used = ringUsed(tcp.ctl, tcb.rcvRing);
-    if (used < Atomics.load(tcp.ctl, tcb.at + BLOCK_RCVLOWAT)) return;
+    const used = ringHeld(tcp.ctl, tcb.rcvRing);
+    if (used < tcp.ctl[tcb.at + BLOCK_RCVLOWAT]!) return;
   }
   tcp.events.ready(tcb.fd, EPOLLIN);
 }

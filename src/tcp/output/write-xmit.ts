@@ -37,7 +37,7 @@ export const XMIT_PROBE = 3;
 
 /** Bytes of new text that wait, and a FIN that does. Negative: the FIN has been sent. */
 function waiting(tcp: Tcp, tcb: Tcb): number {
-  return (Atomics.load(tcp.ctl, tcb.sndRing + RING_TAIL) - tcb.sndNxt) | 0;
+  return (tcp.ctl[tcb.sndRing + RING_TAIL]! - tcb.sndNxt) | 0;
 }
 
 function nothingWaits(tcb: Tcb, unsent: number): boolean {
@@ -150,8 +150,9 @@ function pushes(tcb: Tcb, s: Sender, end: number): boolean {
  * @param mode XMIT_*
  */
 export function writeXmit(tcp: Tcp, tcb: Tcb, mode: number = XMIT_PUSH): void {
+  // What is there by now may be sent, and marks of it have been made before.
+  const unsent = (Atomics.load(tcp.ctl, tcb.sndRing + RING_TAIL) - tcb.sndNxt) | 0;
   takeUrgent(tcp, tcb);
-  const unsent = waiting(tcp, tcb);
   if (nothingWaits(tcb, unsent)) return;
   const s = senderOf(tcb);
   const mss = currentMss(tcb);
@@ -241,7 +242,7 @@ function sendUpTo(
  */
 function takeUrgent(tcp: Tcp, tcb: Tcb): void {
   const { ctl } = tcp;
-  if ((Atomics.load(ctl, tcb.at + BLOCK_SND_FLAGS) & SND_URGENT) !== 0) {
+  if ((ctl[tcb.at + BLOCK_SND_FLAGS]! & SND_URGENT) !== 0) {
     Atomics.and(ctl, tcb.at + BLOCK_SND_FLAGS, ~SND_URGENT);
     tcb.sndUp = Atomics.load(ctl, tcb.at + BLOCK_SND_UP);
     tcb.urgent = true;

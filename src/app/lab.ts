@@ -11,6 +11,9 @@ import { reportLines } from './lab-tables.js';
 
 const DEFAULT_SEED = 1;
 const SEED_MAX = 0xffff_ffff;
+/** One run has no deviation. */
+const RUNS_MIN = 2;
+const RUNS_MAX = 1000;
 
 const FLAGS: readonly Flag[] = [
   { name: 'seed', value: 'N', text: `of all chance in the run (default ${DEFAULT_SEED})` },
@@ -18,6 +21,11 @@ const FLAGS: readonly Flag[] = [
     name: 'scale',
     value: 'S',
     text: 'share of the requests or flows, above 0 to 1 (default 1, what the verdicts are for)',
+  },
+  {
+    name: 'runs',
+    value: 'N',
+    text: 'how often cloudflare repeats the run under the hash, which scatters (2 to 1000; 7)',
   },
   {
     name: 'json',
@@ -65,6 +73,19 @@ function scaleOf(text: string | undefined): number {
   return scale;
 }
 
+function runsOf(text: string | undefined, { name, repeats }: Experiment): number | undefined {
+  if (text === undefined) return undefined;
+  const runs = Number(text);
+  if (!/^\d+$/.test(text) || runs < RUNS_MIN || runs > RUNS_MAX) {
+    throw new UsageError(
+      `lab: --runs must be an integer in ${RUNS_MIN}..${RUNS_MAX}, not "${text}"`,
+      'tunstack lab cloudflare --runs 50',
+    );
+  }
+  if (repeats) return runs;
+  throw new UsageError(`lab: ${name} repeats nothing`, `tunstack lab ${name}`);
+}
+
 /** Runs it, prints the report, and names every verdict that does not hold. The exit code. */
 export function runExperiment(
   experiment: Experiment,
@@ -92,6 +113,8 @@ export const lab: Command = {
     const experiment = experimentOf(flags.positionals[0]);
     const seed = seedOf(flags.values.get('seed'));
     const scale = scaleOf(flags.values.get('scale'));
-    return runExperiment(experiment, { seed, scale }, flags.given.has('json'), io);
+    const runs = runsOf(flags.values.get('runs'), experiment);
+    const options = { seed, scale, ...(runs === undefined ? {} : { runs }) };
+    return runExperiment(experiment, options, flags.given.has('json'), io);
   },
 };

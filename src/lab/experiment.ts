@@ -50,6 +50,8 @@ export interface Report {
 
 export interface LabOptions {
   readonly seed: number;
+  /** How often to repeat what scatters, where an experiment repeats; default: its own choice. */
+  readonly runs?: number;
   /** Share of the full number of requests or flows, in (0, 1]; 1 = what the verdicts are for. */
   readonly scale: number;
 }
@@ -58,6 +60,8 @@ export interface Experiment {
   readonly name: string;
   /** One line for the list of experiments. */
   readonly summary: string;
+  /** It repeats something, LabOptions.runs times. */
+  readonly repeats?: boolean;
   run(options: LabOptions): Report;
 }
 

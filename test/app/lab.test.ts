@@ -90,6 +90,9 @@ describe('app/lab', () => {
     [['lab', 'hash', '--scale', '0'], '--scale must be', '--scale 0.1'],
     [['lab', 'hash', '--scale', '1.5'], '--scale must be', '--scale 0.1'],
     [['lab', 'hash', '--scale', 'x'], '--scale must be', '--scale 0.1'],
+    [['lab', 'cloudflare', '--runs', '1'], '--runs must be', '--runs 50'],
+    [['lab', 'cloudflare', '--runs', '1001'], '--runs must be', '--runs 50'],
+    [['lab', 'herbert', '--runs', '9'], 'herbert repeats nothing', 'lab herbert'],
   ] as const) {
     it(`refuses ${argv.join(' ')}`, async () => {
       const { code, out, err } = await run(...argv);

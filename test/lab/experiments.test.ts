@@ -46,14 +46,16 @@ describe('lab/experiments', () => {
   for (const experiment of EXPERIMENTS) {
     const { verdicts, scale, random } = RUNS[experiment.name]!;
     describe(experiment.name, function () {
-      this.timeout(30_000);
+      this.timeout(120_000);
       let report: Report;
       before(() => {
         report = experiment.run({ seed: 1, scale });
       });
 
       it('bears out what was published', () => {
-        const whole = verdicts === scale ? report : experiment.run({ seed: 1, scale: verdicts });
+        const few = experiment.repeats ? { runs: 3 } : {};
+        const whole =
+          verdicts === scale ? report : experiment.run({ seed: 1, scale: verdicts, ...few });
         expect(whole.verdicts).to.not.have.lengthOf(0);
         expect(whole.verdicts.filter(({ holds }) => !holds)).to.deep.equal([]);
       });
@@ -72,6 +74,18 @@ describe('lab/experiments', () => {
         for (const found of rows) expect(Object.keys(found)).to.include.members(promised);
         expect(JSON.parse(JSON.stringify(report))).to.deep.equal(report);
       });
+
+      if (experiment.repeats) {
+        it('repeats what scatters as often as asked for, and says how it does', () => {
+          const { parameters, rows } = experiment.run({ seed: 1, scale: 0.02, runs: 3 });
+          expect(parameters['hashRuns']).to.equal(3);
+          expect(parameters['hashScatter']).to.match(
+            /^mean [\d.]+ ± [\d.]+ \([\d.]+ to [\d.]+\), /,
+          );
+          expect(parameters['hashInside']).to.match(/^[0-3] of 3 runs: /);
+          expect(rows).to.deep.equal(experiment.run({ seed: 1, scale: 0.02 }).rows);
+        });
+      }
 
       it('is repeated by its seed and not by another', () => {
         expect(experiment.run({ seed: 1, scale }).rows).to.deep.equal(report.rows);

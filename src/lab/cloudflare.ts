@@ -161,7 +161,9 @@ function run(options: LabOptions): Report {
       simulated: 'clock, 1.82 ms on the CPU for every request, clients; the link takes no time',
       hashRuns: runs,
       hashScatter: scatter(hashes),
-      hashInside: `${inside(hashes)} of ${runs} runs: mean 30.4-32, median 24-27, deviation 21-27, max > 110`,
+      hashInside:
+        `${inside(hashes)} of ${runs} runs: mean 30.4-32, median 24-27, deviation 21-27, ` +
+        'max > 110',
       differs:
         'client addresses are 200 and not 1; ports are drawn at random; a connection ends with a ' +
         'RST; every request costs the same. Queues under the hash wander slowly: median and ' +

@@ -5,11 +5,11 @@
  * kept alive.
  *
  * Our reading: wrk opens its connections all at once, more of them than one accept queue of nginx's
- * backlog (511) holds. The stack then drops the third packets of handshakes, and with them requests,
- * which the client repeats after 200 ms; four listeners have four times the room. That gives what
- * the table shows: both shared configurations alike, and under reuseport a deviation several times
- * smaller. (3.3 ms more in the mean and 26 ms of deviation are what 1.6 % of requests, 200 ms late,
- * would add to the figures of reuseport.)
+ * backlog (511) holds. The stack then drops the third packets of handshakes, and with them
+ * requests, which the client repeats after 200 ms; four listeners have four times the room. That
+ * gives what the table shows: both shared configurations alike, and under reuseport a deviation
+ * several times smaller. (3.3 ms more in the mean and 26 ms of deviation are what 1.6 % of
+ * requests, 200 ms late, would add to the figures of reuseport.)
  *
  * Two numbers are chosen. The length of a request is such that four workers that never rest answer
  * in reuseport's published mean of 12.35 ms. The number of clients is such that the deviation of
@@ -122,12 +122,12 @@ function run(options: LabOptions): Report {
         'clock, exponential service, a client that repeats a SYN after 1 s and data after 0.2 s; ' +
         'the holder of accept_mutex is an exclusive waiter',
       chosen:
-        'serviceMs for the published mean of reuseport, clients for the published deviation of the ' +
-        'default: neither is published',
+        'serviceMs for the published mean of reuseport, clients for the published deviation of ' +
+        'the default: neither is published',
       differs:
-        'a new connection a request. With fewer than 512 clients the shared queue is the more even ' +
-        'one, as in `lab cloudflare`. The published means differ by 21 %, ours hardly: clients ' +
-        'that wait for answers fix the mean',
+        'a new connection a request. With fewer than 512 clients the shared queue is the more ' +
+        'even one, as in `lab cloudflare`. The published means differ by 21 %, ours hardly: ' +
+        'clients that wait for answers fix the mean',
     },
     rows: rows as unknown as Row[],
     published: CONFIGURATIONS.map((row) => ({

@@ -27,6 +27,7 @@ export const FACILITIES = [
   { name: 'iperf3', probe: ['iperf3', '--version'], remedy: 'apt-get install iperf3' },
   { name: 'wrk', probe: ['which', 'wrk'], remedy: 'apt-get install wrk' },
   { name: 'nft', probe: ['nft', '--version'], remedy: 'apt-get install nftables' },
+  { name: 'nmap', probe: ['nmap', '--version'], remedy: 'apt-get install nmap' },
   { name: 'tshark', probe: ['tshark', '--version'], remedy: 'apt-get install tshark' },
   { name: 'git', probe: ['git', '--version'], remedy: 'apt-get install git' },
   { name: 'npmcache', probe: null, remedy: "npm's cache is cold: npm ci fills it" },

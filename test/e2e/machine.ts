@@ -20,6 +20,7 @@ export type Facility =
   | 'iperf3'
   | 'wrk'
   | 'nft'
+  | 'nmap'
   | 'tshark'
   | 'git'
   | 'npmcache';

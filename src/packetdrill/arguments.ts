@@ -17,6 +17,11 @@ const NAMES: ReadonlyMap<string, number> = new Map<string, number>([
   ['INADDR_ANY', 0],
 ]);
 
+/** Has the name a value here? */
+export function isKnownName(name: string): boolean {
+  return NAMES.has(name);
+}
+
 /** The arguments of one call, with the line for messages. */
 export class Arguments {
   readonly line: number;

@@ -3,6 +3,7 @@
  * line, the run, and what its end means. Event after event is interpreter.ts.
  */
 import { Interpreter, type InterpreterSettings } from './interpreter.js';
+import { checkNeeds } from './needs.js';
 import { parseScript } from './parser.js';
 import { type RunOptions, runOptions } from './run-options.js';
 import {
@@ -68,6 +69,7 @@ function outcomeOf(parse: () => Script, settings: RunSettings): Outcome {
   try {
     script = parse();
     const run = runOptions([...script.options, ...(settings.options ?? [])]);
+    checkNeeds(script);
     interpreter = new Interpreter(script, run, settings);
     interpreter.play();
     const leftover = judgeLeftover(script, run, interpreter.leftover());
@@ -112,8 +114,11 @@ function columnOf(error: ScriptError, script: Script | null): number {
   return timeIsWrong ? event.column : event.actionColumn;
 }
 
-/** A script may bring definitions of its own; those from outside win. */
-function parseWithDefines(path: string, source: string, settings: RunSettings): Script {
+/**
+ * A script from its text, with what is defined for all of them. It may bring definitions of its
+ * own; those from outside win. Throws ScriptError and UnsupportedError.
+ */
+export function parseWithDefines(path: string, source: string, settings: RunSettings = {}): Script {
   const defines = new Map<string, string>(KNOWN_DEFINES);
   const all = [...source.matchAll(/^\s*--define=(\w+)=("[^"\n]*"|`[^`\n]*`|\S+)/gm)];
   for (const [, name, value] of all) defines.set(name!, value!);

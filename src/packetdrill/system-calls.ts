@@ -384,6 +384,11 @@ const CALLS: Readonly<Record<string, Maker>> = {
   ioctl,
 };
 
+/** Is there a call of that name? */
+export function isKnownCall(name: string): boolean {
+  return name in CALLS;
+}
+
 /** `-1 EAGAIN`, or the number. */
 export function resultForm(result: number): string {
   return result < 0 ? `-1 ${errnoName(-result)}` : `${result}`;

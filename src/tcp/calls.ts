@@ -43,6 +43,7 @@ import { waitForPeer } from './input/time-wait.js';
 import { ListenState } from './listen-state.js';
 import { childMigrate } from './migrate.js';
 import { advertisedMss } from './mss.js';
+import { recallPath } from './path-cache.js';
 import {
   mayWrite,
   publishAddresses,
@@ -235,6 +236,7 @@ function startConnect(
   tcb.rcvSaddr = source !== 0 ? source : route.saddr;
   tcb.daddr = peer;
   tcb.dport = port;
+  recallPath(tcp, tcb);
   tcb.iss = 0;
   const error = inetHashConnect(tcp.hashinfo, tcb);
   if (error !== 0) {

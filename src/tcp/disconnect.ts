@@ -25,7 +25,7 @@ const KEPT: ReadonlySet<string> = new Set<keyof Tcb>([
   ...(['debug', 'broadcast', 'priority', 'packetMark', 'cookie', 'pmtudisc', 'tos'] as const),
   ...(['ttl', 'deferAccept', 'bindAddressNoPort', 'congestion', 'fastopenMax'] as const),
   ...(['fastopenNoCookie', 'fastopenConnect', 'listen', 'listenerFd', 'parent'] as const),
-  ...(['orphan', 'error', 'rare', 'minTtl'] as const),
+  ...(['fastopenKeys', 'orphan', 'error', 'rare', 'minTtl'] as const),
 ]);
 
 /** A socket with the fields that all sockets have: those belong to the tables. */

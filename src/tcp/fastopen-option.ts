@@ -1,6 +1,6 @@
 /**
  * The knobs and socket options of Fast Open (Linux tcp.c: do_tcp_setsockopt, do_tcp_getsockopt;
- * tcp.h: fastopen_queue_tune). TCP_FASTOPEN_KEY is not there: the key is net.ipv4.tcp_fastopen_key.
+ * tcp.h: fastopen_queue_tune; tcp_fastopen.c: tcp_fastopen_get_cipher).
  */
 import { EINVAL, ENOPROTOOPT, EOPNOTSUPP } from '../net/errno.js';
 import { inStates, states, TCP_CLOSE, TCP_LISTEN } from './state.js';
@@ -57,6 +57,37 @@ export function getFastopenOption(tcb: Tcb, name: number): number | null {
       return tcb.fastopenNoCookie ? 1 : 0;
   }
   return null;
+}
+
+/** Bytes of one key of TCP_FASTOPEN_KEY. */
+const KEY_BYTES = 16;
+
+/**
+ * TCP_FASTOPEN_KEY: one key or two, the second only accepted.
+ * @param text a character (0..255) for each byte
+ */
+export function setFastopenKey(tcb: Tcb, text: string): number {
+  if (text.length !== KEY_BYTES && text.length !== 2 * KEY_BYTES) return -EINVAL;
+  const keys = new Int32Array(text.length / 4);
+  for (let i = 0; i < text.length; i++) {
+    const byte = text.charCodeAt(i);
+    if (byte > 255) return -EINVAL;
+    keys[i >> 2] = keys[i >> 2]! | (byte << ((i & 3) * 8));
+  }
+  tcb.fastopenKeys = keys;
+  return 0;
+}
+
+/** The keys that cookies of this listener are made with, in the same form; empty = none yet. */
+export function fastopenKey(tcp: Tcp, tcb: Tcb): string {
+  const keys = tcb.fastopenKeys ?? tcp.net.sysctl.tcpFastopenKey;
+  let text = '';
+  for (const word of keys) {
+    for (let shift = 0; shift < 32; shift += 8) {
+      text += String.fromCharCode((word >>> shift) & 255);
+    }
+  }
+  return text;
 }
 
 /** listen(): with bit 0x400 every listener has Fast Open, as many as the backlog. */

@@ -79,7 +79,7 @@ export function tryFastopen(tcp: Tcp, req: RequestSock, seg: Segment): boolean {
     return openAtOnce(tcp, req, seg, null);
   }
   if (seg.foLength < 0) return false;
-  const keys = keysOf(tcp);
+  const keys = listener.fastopenKeys ?? keysOf(tcp);
   const cookie = cookieOf(seg, keys.subarray(0, KEY_WORDS));
   req.fastopenExp = seg.foExp;
   req.fastopenCookie = cookie;

@@ -4,6 +4,7 @@
  */
 import { EINVAL, ENOENT, ENOPROTOOPT } from '../net/errno.js';
 import { RENO } from './cong/reno.js';
+import { fastopenKey, setFastopenKey } from './fastopen-option.js';
 import { attachSelector, selectorName } from './selector-option.js';
 import { bindToDevice } from './sockopt/bind-to-device.js';
 import { setCongestion } from './sockopt/tcp-level.js';
@@ -17,6 +18,7 @@ const SO_BINDTODEVICE = 25;
 const SO_ATTACH_REUSEPORT_SELECTOR = 0x7401;
 const TCP_CONGESTION = 13;
 const TCP_ULP = 31;
+const TCP_FASTOPEN_KEY = 33;
 
 /** Names of congestion controls, in the order of net.ipv4.tcp_congestion_control's numbers. */
 const CONGESTION: readonly string[] = ['reno', 'cubic'];
@@ -32,6 +34,7 @@ export function tcpSetsockoptText(
   if (level === IPPROTO_TCP && name === TCP_CONGESTION) return setCongestionName(tcb, text);
   // There is no upper-layer protocol to be had (Linux: tcp_set_ulp).
   if (level === IPPROTO_TCP && name === TCP_ULP) return text === '' ? -EINVAL : -ENOENT;
+  if (level === IPPROTO_TCP && name === TCP_FASTOPEN_KEY) return setFastopenKey(tcb, text);
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
     case SO_BINDTODEVICE:
@@ -53,6 +56,7 @@ export function tcpGetsockoptText(
     return CONGESTION[tcb.congestion === RENO ? 0 : 1]!;
   }
   if (level === IPPROTO_TCP && name === TCP_ULP) return '';
+  if (level === IPPROTO_TCP && name === TCP_FASTOPEN_KEY) return fastopenKey(tcp, tcb);
   if (level !== SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
     case SO_BINDTODEVICE:

@@ -137,6 +137,8 @@ export class Tcb extends TcpSock {
   /** Of a listener: most children that wait for their third ACK. */
   fastopenMax = 0;
   fastopenNoCookie = false;
+  /** TCP_FASTOPEN_KEY: one key or two; null = those of net.ipv4.tcp_fastopen_key. */
+  fastopenKeys: Int32Array | null = null;
   /** connect() leaves the SYN to the first write. */
   fastopenConnect = false;
   /** Of a child that waits for its third ACK: where it is counted. */

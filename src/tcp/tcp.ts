@@ -12,6 +12,7 @@ import type { Selector } from '../reuseport/selector-request.js';
 import { AckEvent } from './ack-event.js';
 import type { FastopenCache } from './fastopen-path.js';
 import type { RequestSock, TimewaitSock } from './minisocks.js';
+import type { PathCache } from './path-cache.js';
 import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
@@ -74,6 +75,8 @@ export class Tcp {
   cookieKeys: CookieKeys | null = null;
   /** Made with the first Fast Open of a client. */
   fastopenCache: FastopenCache | null = null;
+  /** Made with the first path MTU that a router tells. */
+  paths: PathCache | null = null;
   /** SO_COOKIE of the last socket that was asked for it. */
   cookies = 0;
   orphans = 0;

@@ -3,8 +3,7 @@
  * must fail. A few numbers of each script; with HONESTY=all in the environment every one of them.
  */
 import { expect } from 'chai';
-import { parseScript } from '../../src/packetdrill/parser.js';
-import { runParsed } from '../../src/packetdrill/run.js';
+import { parseWithDefines, runParsed } from '../../src/packetdrill/run.js';
 import { mutationsOf } from './mutations.js';
 import { scriptFiles } from './scripts.js';
 
@@ -14,7 +13,7 @@ const MOST = process.env['HONESTY'] === 'all' ? Number.POSITIVE_INFINITY : 4;
 describe('packet scripts with one wrong number', () => {
   for (const { name, source } of scriptFiles()) {
     it(`${name} fails`, () => {
-      const all = mutationsOf(parseScript(name, source));
+      const all = mutationsOf(parseWithDefines(name, source));
       expect(all, 'the script expects nothing').to.have.length.above(0);
       const step = Math.max(1, all.length / MOST);
       const green: string[] = [];

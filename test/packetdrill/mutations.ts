@@ -1,7 +1,7 @@
 /**
- * Scripts with one wrong number: for each number that a script expects (in packets, times, results,
- * values that calls give back, assertions) a script that differs in that number alone. What a script
- * does by itself (packets in, sizes of writes) is no expectation and stays as it is.
+ * Scripts with one wrong number: for each number that a script expects (in packets, times,
+ * results, values that calls give back, assertions) a script that differs in that number alone.
+ * What a script does by itself (packets in, sizes of writes) is no expectation and stays as it is.
  */
 import type {
   Action,

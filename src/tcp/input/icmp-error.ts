@@ -20,6 +20,7 @@ import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import { SK_FULL, SK_REQUEST } from '../../reuseport/sock-common.js';
 import { type RequestSock, requestDrop } from '../minisocks.js';
 import { HEADERS_BYTES, pathMtu } from '../mss.js';
+import { rememberPath } from '../path-cache.js';
 import { simpleRetransmit } from '../recovery.js';
 import { rtoMaxUs, setRto } from '../rtt.js';
 import { between } from '../seq.js';
@@ -146,6 +147,7 @@ function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   if (mtu < pmtu) tcb.pmtuLocked = true;
   if (pmtu >= current) return;
   tcb.pmtu = pmtu;
+  rememberPath(tcp, tcb);
   if (synOutstanding(tcb)) return;
   const options = tcb.tsOk ? 12 : 0;
   tcb.sndMss = Math.min(tcb.sndMss, pmtu - HEADERS_BYTES - options);

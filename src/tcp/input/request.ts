@@ -20,6 +20,7 @@ import { migrationTarget, requestChosen } from '../migrate.js';
 import { type RequestSock, requestDrop, requestUnlink } from '../minisocks.js';
 import { advertisedMss, syncMss } from '../mss.js';
 import { TIMESTAMP_BYTES } from '../options.js';
+import { recallPath } from '../path-cache.js';
 import { publishAddresses, publishChoice } from '../publish.js';
 import { initReceiveSpace } from '../rcv-space.js';
 import { rttSample } from '../rtt.js';
@@ -238,6 +239,7 @@ function startFromRequest(
   }
   child.sndWnd = seg.wnd * 2 ** child.sndWscale;
   child.maxWindow = child.sndWnd;
+  recallPath(tcp, child);
   syncMss(tcp, child, req.mss);
   child.rcvMss = Math.min(child.sndMss, child.rcvMss);
   initReceiveSpace(child, advertisedMss(tcp, child) - (child.tsOk ? TIMESTAMP_BYTES : 0));

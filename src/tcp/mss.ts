@@ -13,10 +13,11 @@ export const HEADERS_BYTES = 40;
 /** Largest IPv4 packet, however large the device's MTU. */
 const IP_MAX_BYTES = 65_535;
 /**
- * TCP header and text of the smallest IPv4 packet that every host takes: the floor while the
- * largest window is tiny.
+ * The smallest IPv4 packet that every link takes whole; its TCP header and text: the floor while
+ * the largest window is tiny.
  */
-const HALF_WINDOW_FLOOR = 68 - 20;
+const IP_MIN_MTU = 68;
+const HALF_WINDOW_FLOOR: number = IP_MIN_MTU - 20;
 
 /**
  * Largest burst of a device without a limit of its own (Linux: GSO_LEGACY_MAX_SIZE, less headers).
@@ -58,6 +59,15 @@ export function syncMss(tcp: Tcp, tcb: Tcb, peerMss: number): void {
 /** DF on packets of the connection (Linux: ip_dont_fragment). */
 export function dontFragment(tcb: Tcb): boolean {
   return tcb.pmtudisc === PMTUDISC_WANT ? !tcb.pmtuLocked : tcb.pmtudisc === PMTUDISC_DO;
+}
+
+/**
+ * DF on a SYN-ACK of `bytes`, IP header included (Linux: ip_build_and_send_pkt): one that no link
+ * need cut has it always, and no identification, which kernels of 5.0's time gave it all the same.
+ */
+export function synAckDontFragment(tcb: Tcb, bytes: number): boolean {
+  const small = bytes <= IP_MIN_MTU && tcb.tcp.net.sysctl.profile !== '5.0';
+  return small || dontFragment(tcb);
 }
 
 /** Half of the largest window that the peer has offered, or all of a tiny one, is enough. */

@@ -104,6 +104,32 @@ describe('tcp: rare options', () => {
     expect(host.stack.connect(fd, 0x7f000001, 80)).to.equal(-101);
   });
 
+  it('a SYN-ACK has DF and no ID when it is small, whatever IP_MTU_DISCOVER says', () => {
+    const options = '<mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7,nop,nop,nop,nop>';
+    for (const [profile, discover, asksForCookie, df] of [
+      ['6.18', 0, false, true],
+      ['6.18', 0, true, false],
+      ['6.18', 2, true, true],
+      ['5.0', 0, false, false],
+      ['5.0', 2, false, true],
+    ] as const) {
+      const host = new MemoryStack({ profile, sysctl: { 'net.ipv4.tcp_fastopen': 3 } });
+      const listener = host.listen(80);
+      host.stack.setsockopt(listener, IPPROTO_IP, 10, discover, 0);
+      host.stack.setsockopt(listener, IPPROTO_TCP, 23, 5, 0);
+      const peer = new Peer(host);
+      const syn = peer.bytes(`S 0:0(0) win 65535 ${options}`);
+      // Two of the fillers become an empty Fast Open option; the window pays for the checksum.
+      if (asksForCookie) syn.set([0x22, 0x02], 60);
+      if (asksForCookie) syn.set([0xde, 0xfe], 34);
+      host.inject(syn);
+      const packet = new DataView(host.sent.shift()!.slice().buffer);
+      expect(packet.getUint8(33), 'SYN-ACK').to.equal(0x12);
+      const [flags, id] = [packet.getUint8(6), packet.getUint16(4)];
+      expect([flags, id === 0], `${profile} ${discover}`).to.deep.equal([df ? 0x40 : 0, df]);
+    }
+  });
+
   it('flags that mean nothing to TCP are kept: by children, after disconnecting', () => {
     const r = rig({ listenerOptions: [[SOL_SOCKET, SO_DONTROUTE, 5]] });
     expect(get(r, SOL_SOCKET, SO_DONTROUTE)).to.deep.equal([1]);

@@ -5,7 +5,7 @@
  */
 import { Mib } from '../../net/mib.js';
 import type { RequestSock, TimewaitSock } from '../minisocks.js';
-import { advertisedMss } from '../mss.js';
+import { advertisedMss, synAckDontFragment } from '../mss.js';
 import { writeFastopen, writeSynOptions, writeTimestamp } from '../options.js';
 import { WINDOW_FIELD_MOST } from '../rcv-space.js';
 import { ACK, ECE, RST, type Segment, SYN, TCP_HEADER_BYTES } from '../segment.js';
@@ -14,6 +14,7 @@ import type { Tcp } from '../tcp.js';
 import { tsNow } from '../ts-clock.js';
 import { acceptableSeq, sendSegment, transmit, writeHeader } from './transmit.js';
 
+const IP_HEADER_BYTES = 20;
 /** The ECN bits of the TOS octet are not reflected. */
 const TOS_WITHOUT_ECN = 0xfc;
 
@@ -46,7 +47,9 @@ export function sendSynAck(tcp: Tcp, req: RequestSock): void {
   req.lastSentUs = net.nowUs;
   if (req.firstSentUs === 0) req.firstSentUs = net.nowUs;
   const { rcvSaddr, daddr, boundDevIf } = req;
-  sendSegment(tcp, skb, rcvSaddr, daddr, listener.tos, listener.ttl, 0, true, boundDevIf);
+  const df = synAckDontFragment(listener, IP_HEADER_BYTES + end - at);
+  const id = df ? 0 : net.random.u32() & 0xffff;
+  sendSegment(tcp, skb, rcvSaddr, daddr, listener.tos, listener.ttl, id, df, boundDevIf);
   net.outputSkbs.release(skb);
 }
 

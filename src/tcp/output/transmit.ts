@@ -13,7 +13,7 @@ import { PAGE_BYTES } from '../../net/sockmem.js';
 import { onAckSent, onDataSent } from '../ack-policy.js';
 import { ecnSend, ecnSynFlags } from '../ecn.js';
 import { fastopenSynText } from '../fastopen-client.js';
-import { advertisedMss, dontFragment } from '../mss.js';
+import { advertisedMss, dontFragment, synAckDontFragment } from '../mss.js';
 import { writeFastopen, writeSack, writeSynOptions, writeTimestamp } from '../options.js';
 import { WINDOW_FIELD_MOST } from '../rcv-space.js';
 import { selectWindow } from '../rcv-window.js';
@@ -34,6 +34,7 @@ const WINDOW = offsetOf(tcphdr, 'window');
 const CHECK = offsetOf(tcphdr, 'check');
 const URG_PTR = offsetOf(tcphdr, 'urg_ptr');
 
+const IP_HEADER_BYTES = 20;
 /** Largest urgent pointer. */
 const URG_PTR_MOST = 0xffff;
 /** Payload up to this size is copied behind its header: cheaper than a gathered write. */
@@ -236,8 +237,9 @@ export function transmitSyn(tcp: Tcp, tcb: Tcb, flags: number): void {
   // The SYN-ACK of a Fast Open is one like all others.
   const child = tcb.fastopenQueue !== null;
   if (!child) tcb.ipId = (tcb.ipId + 1) & 0xffff;
-  const id = child ? 0 : tcb.ipId;
-  const df = dontFragment(tcb);
+  const df = child ? synAckDontFragment(tcb, IP_HEADER_BYTES + end - at) : dontFragment(tcb);
+  const childId = df ? 0 : net.random.u32() & 0xffff;
+  const id = child ? childId : tcb.ipId;
   sendSegment(tcp, skb, rcvSaddr, daddr, tos, ttl, id, df, boundDevIf);
   net.outputSkbs.release(skb);
 }

@@ -10,6 +10,7 @@ import {
   IP_BIND_ADDRESS_NO_PORT,
   IP_LOCAL_PORT_RANGE,
   IPPROTO_IP,
+  IPPROTO_TCP,
   ipv4,
   outcome,
   POLLIN,
@@ -39,6 +40,42 @@ const OPTIONS: Readonly<Record<string, number>> = {
   ACCEPTCONN: SO_ACCEPTCONN,
   ERROR: SO_ERROR,
 };
+/** Options that hold nothing up: level, name, values to choose from. */
+const SETTINGS: readonly (readonly [level: number, name: number, values: readonly number[]])[] = [
+  ...[5, 6, 9, 10, 11, 40, 45, 69, 82].map((name) => [SOL_SOCKET, name, [0, 1]] as const),
+  [SOL_SOCKET, 12, [0, 6, 7]],
+  [SOL_SOCKET, 18, [0, 1, 3, 5]],
+  [SOL_SOCKET, 42, [-1, 0, 1, 4]],
+  [SOL_SOCKET, 46, [-1, 0, 50]],
+  [SOL_SOCKET, 62, [-1, 0, 0, 0, 1]],
+  [SOL_SOCKET, 72, [0, 3, 4]],
+  [SOL_SOCKET, 74, [-2, -1, 0, 1]],
+  [IPPROTO_TCP, 1, [0, 1]],
+  [IPPROTO_TCP, 2, [0, 87, 500]],
+  [IPPROTO_TCP, 4, [0, 100]],
+  [IPPROTO_TCP, 7, [0, 3]],
+  [IPPROTO_TCP, 8, [-1, 0, 20, 121]],
+  [IPPROTO_TCP, 10, [0, 1, 30_000]],
+  [IPPROTO_TCP, 17, [0, 1, 2]],
+  [IPPROTO_TCP, 18, [-1, 0, 5000]],
+  [IPPROTO_TCP, 24, [0]],
+  [IPPROTO_TCP, 27, [0, 1, 2, 3]],
+  [IPPROTO_TCP, 36, [0, 1, 2]],
+  [IPPROTO_IP, 1, [0, 0x10, 0xff]],
+  [IPPROTO_IP, 2, [-1, 0, 9]],
+  [IPPROTO_IP, 10, [0, 1, 5, 6]],
+  [IPPROTO_IP, 15, [0, 1]],
+  [IPPROTO_IP, 19, [0, 1]],
+  [IPPROTO_IP, 21, [-1, 0, 64, 65]],
+  [IPPROTO_IP, 26, [0, 2]],
+  [IPPROTO_IP, 34, [0, 1]],
+  [IPPROTO_IP, 49, [0, 1, 2]],
+];
+/** FIONREAD, SIOCATMARK; what waits to be acknowledged depends on when ACKs leave. */
+const REQUESTS = [0x541b, 0x8905];
+/** MSG_OOB, MSG_PEEK, MSG_DONTROUTE, MSG_TRUNC, MSG_WAITALL, MSG_CONFIRM, MSG_ERRQUEUE. */
+const SEND_FLAGS = [0, 1, 2, 4, 0x80, 0x100, 0x800, 0x2000];
+const RECEIVE_FLAGS = [0, 1, 2, 3, 4, 0x20, 0x80, 0x100, 0x102, 0x2000];
 const POLL_EVENTS = POLLIN | POLLOUT | POLLRDHUP;
 
 /** One call on the socket in slot `slot`; what `a` and `b` are depends on the call. */
@@ -86,6 +123,17 @@ const MAKERS = {
   poll: (_pick: Pick): [number, number] => [0, 0],
   send: (_pick: Pick): [number, number] => [0, 0],
   recv: (_pick: Pick): [number, number] => [0, 0],
+  /** One of SETTINGS to one of its values; what it reads then. */
+  set: (pick: Pick): [number, number] => {
+    const index = pick(SETTINGS.length);
+    return [index, SETTINGS[index]![2][pick(SETTINGS[index]![2].length)]!];
+  },
+  get: (pick: Pick): [number, number] => [pick(SETTINGS.length), 0],
+  ioctl: (pick: Pick): [number, number] => [pick(REQUESTS.length), 0],
+  /** With flags, and so many bytes. */
+  sendWith: (pick: Pick): [number, number] => [pick(SEND_FLAGS.length), pick(5)],
+  recvWith: (pick: Pick): [number, number] => [pick(RECEIVE_FLAGS.length), pick(6)],
+  disconnect: (_pick: Pick): [number, number] => [0, 0],
 } as const;
 
 /** Calls that make a difference come up more often. */
@@ -95,7 +143,8 @@ const WEIGHTS: readonly Name[] = [
   ...(['connect', 'connect', 'connect', 'accept', 'accept', 'shutdown', 'shutdown'] as const),
   ...(['close', 'close', 'abort', 'getsockopt', 'getsockname', 'getpeername', 'poll'] as const),
   ...(['incomingCpu', 'send', 'recv', 'device', 'device', 'addressNoPort', 'portRange'] as const),
-  ...(['attach', 'detach'] as const),
+  ...(['attach', 'detach', 'set', 'set', 'set', 'set', 'get', 'get', 'ioctl'] as const),
+  ...(['sendWith', 'sendWith', 'recvWith', 'recvWith', 'recvWith', 'disconnect'] as const),
 ];
 
 /** Slots of a program's own sockets, and of what they accept. */
@@ -227,9 +276,44 @@ class Player {
         return `0x${calls.poll(fd, POLL_EVENTS).toString(16)}`;
       case 'send':
         return outcome(calls.send(fd, Uint8Array.of(1, 2, 3)));
-      default:
+      case 'recv':
         return this.received(calls.recv(fd, 100));
+      default:
+        return this.further(name, a, b, fd);
     }
+  }
+
+  private further(name: Name, a: number, b: number, fd: number): string {
+    const { calls } = this;
+    switch (name) {
+      case 'set': {
+        const [level, option] = SETTINGS[a]!;
+        return `${outcome(calls.setsockopt(fd, level, option, b))} ${this.setting(fd, a)}`;
+      }
+      case 'get':
+        return this.setting(fd, a);
+      case 'ioctl': {
+        const count = calls.ioctl(fd, REQUESTS[a]!);
+        return count < 0 ? outcome(count) : String(count);
+      }
+      case 'sendWith': {
+        const count = calls.send(fd, Uint8Array.of(1, 2, 3, 4).subarray(0, b), SEND_FLAGS[a]!);
+        return count < 0 ? outcome(count) : String(count);
+      }
+      case 'recvWith':
+        return this.received(calls.recv(fd, b, RECEIVE_FLAGS[a]!));
+      default:
+        return outcome(calls.disconnect(fd));
+    }
+  }
+
+  /** TCP_MAXSEG and TCP_WINDOW_CLAMP of a connection and TCP_TIMESTAMP are the machine's. */
+  private setting(fd: number, index: number): string {
+    const [level, name] = SETTINGS[index]!;
+    if (level === IPPROTO_TCP && (name === 24 || name === 10 || name === 2)) return '';
+    const out = new Int32Array(4);
+    const words = this.calls.getsockopt(fd, level, name, out);
+    return words < 0 ? outcome(words) : `${words}: ${out.subarray(0, words)}`;
   }
 
   private number(port: number): number {

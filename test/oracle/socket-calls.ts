@@ -10,6 +10,7 @@ export const EAGAIN = 11;
 export const EINPROGRESS = 115;
 
 export const IPPROTO_IP = 0;
+export const IPPROTO_TCP = 6;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IP_LOCAL_PORT_RANGE = 51;
 

@@ -39,6 +39,8 @@ export interface OurSocketsOptions {
   devices?: readonly StackDevice[];
   /** Memory for payload; default 32 MiB. */
   arenaBytes?: number;
+  /** Most descriptors at a time; default 4,096. */
+  fds?: number;
 }
 
 /** Dice whose second throw, which becomes the hash secret, makes the initial value `initval`. */
@@ -66,7 +68,7 @@ export class OurSockets implements SocketCalls {
   constructor(options: OurSocketsOptions = {}) {
     const { seed = 1, ehashInitval } = options;
     const shared = openShared(
-      createCtl(MAX_FDS),
+      createCtl(options.fds ?? MAX_FDS),
       new Uint8Array(options.arenaBytes ?? ARENA_BYTES),
     );
     this.syscalls = new Syscalls(shared);

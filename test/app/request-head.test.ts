@@ -230,4 +230,44 @@ describe('app/http/request-head', () => {
       { numRuns: 500 },
     );
   });
+
+  it('knows a head that comes again, and says of it what parsing says', () => {
+    const field = fc.constantFrom(
+      'Host: x',
+      'Accept: */*',
+      'Connection: close',
+      'Connection: keep-alive',
+      'Content-Length: 3',
+      'Range: bytes=0-1',
+      'bad field',
+    );
+    const line = fc.constantFrom('GET / HTTP/1.1', 'GET /a?b HTTP/1.0', 'POST /sink HTTP/1.1');
+    const text = fc.tuple(line, fc.array(field, { maxLength: 4 })).map(
+      ([first, fields]) => `${[first, ...fields].join('\r\n')}\r\n\r\n`,
+    );
+    let again = 0;
+    fc.assert(
+      fc.property(fc.array(text, { minLength: 2, maxLength: 4 }), (texts) => {
+        const head = new RequestHead();
+        for (const one of [...texts, texts.at(-1)!]) {
+          const bytes = Buffer.from(`${one}GET`, 'latin1');
+          const expected = read(one);
+          const known = head.findAgain(bytes, 0, bytes.length);
+          if (known) again++;
+          const found = known || head.find(bytes, 0, bytes.length, { scanned: 0, lineStart: 0 });
+          const refused = known ? 0 : found === HEAD_COMPLETE ? head.parse(bytes, 0) : found;
+          if (typeof expected === 'number') {
+            expect(refused).to.equal(expected);
+            continue;
+          }
+          const { method, target, minor, keepAlive, contentLength, accept, range, length } = expected;
+          const fields = { method, target, minor, keepAlive, contentLength, accept, range, length };
+          expect(head).to.include(fields);
+          head.keepAlive = false; // a user may decide so, for this request
+        }
+      }),
+      { numRuns: 200 },
+    );
+    expect(again).to.be.greaterThan(20);
+  });
 });

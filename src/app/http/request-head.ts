@@ -46,6 +46,9 @@ export interface HeadProgress {
   lineStart: number;
 }
 
+/** Heads up to this length are remembered, bytes. */
+const REMEMBERED_MAX_BYTES = 512;
+
 export class RequestHead {
   method = '';
   /** Path and query, starting with '/', or '*'. */
@@ -74,6 +77,33 @@ export class RequestHead {
   private codings = 0;
   private closeAsked = false;
   private keepAliveAsked = false;
+  /** The last head that was accepted by `parse`; its length, 0 = none, or it has been changed. */
+  private readonly remembered: Buffer = Buffer.allocUnsafeSlow(REMEMBERED_MAX_BYTES);
+  private rememberedLength = 0;
+  private rememberedKeepAlive = true;
+
+  /**
+   * Do bytes [start, end) begin with the very head that was parsed last? Then all fields of this
+   * object say what `find` and `parse` would: clients ask for the same again and again.
+   */
+  findAgain(bytes: Buffer, start: number, end: number): boolean {
+    const { remembered, rememberedLength: length } = this;
+    if (length === 0 || end - start < length) return false;
+    for (let i = 0; i < length; i++) {
+      if (bytes[start + i] !== remembered[i]) return false;
+    }
+    this.length = length;
+    this.keepAlive = this.rememberedKeepAlive;
+    return true;
+  }
+
+  private remember(bytes: Buffer, start: number): void {
+    const { length, remembered } = this;
+    if (length > REMEMBERED_MAX_BYTES) return;
+    for (let i = 0; i < length; i++) remembered[i] = bytes[start + i]!;
+    this.rememberedLength = length;
+    this.rememberedKeepAlive = this.keepAlive;
+  }
 
   /**
    * Looks for the empty line that ends a head in bytes [start, end), going on where `progress`
@@ -130,10 +160,13 @@ export class RequestHead {
       const wrong = this.parseField(bytes, this.at, end);
       if (wrong !== 0) return wrong;
     }
-    return this.conclude();
+    const verdict = this.conclude();
+    if (verdict === 0) this.remember(bytes, start);
+    return verdict;
   }
 
   private reset(): void {
+    this.rememberedLength = 0;
     this.method = '';
     this.target = '';
     this.minor = 1;

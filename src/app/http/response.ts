@@ -34,10 +34,53 @@ export class ResponseHeads {
   private readonly nowMs: () => number;
   private second = -1;
   private date = '';
+  /** The head that `bytes` made last, and of what. */
+  private made: Uint8Array = new Uint8Array(0);
+  private madeSecond = -1;
+  private madeStatus = 0;
+  private madeType = '';
+  private madeLength = 0;
+  private madeMinor = 0;
+  private madeKeepAlive = false;
+  private madeExtra = '';
 
   /** @param nowMs wall clock, milliseconds since 1970 */
   constructor(nowMs: () => number) {
     this.nowMs = nowMs;
+  }
+
+  /**
+   * `head` as bytes, which hold until the next call: most answers of a server have the same head as
+   * the one before.
+   */
+  bytes(
+    status: number,
+    contentType: string,
+    contentLength: number,
+    minor: number,
+    keepAlive: boolean,
+    extra: string,
+  ): Uint8Array {
+    if (
+      this.madeSecond !== Math.floor(this.nowMs() / 1000) ||
+      this.madeStatus !== status ||
+      this.madeLength !== contentLength ||
+      this.madeKeepAlive !== keepAlive ||
+      this.madeMinor !== minor ||
+      this.madeType !== contentType ||
+      this.madeExtra !== extra
+    ) {
+      const text = this.head(status, contentType, contentLength, minor, keepAlive, extra);
+      this.made = Buffer.from(text, 'latin1');
+      this.madeSecond = this.second;
+      this.madeStatus = status;
+      this.madeLength = contentLength;
+      this.madeKeepAlive = keepAlive;
+      this.madeMinor = minor;
+      this.madeType = contentType;
+      this.madeExtra = extra;
+    }
+    return this.made;
   }
 
   /**

@@ -292,8 +292,17 @@ export class MemoryLoad {
 
   /** One turn of the stack thread and one of the worker. */
   turn(): void {
+    this.stackTurn();
+    this.workerTurn();
+  }
+
+  /** The clock moves, too. */
+  stackTurn(): void {
     this.nowUs += 100;
     this.pump.runOnce();
+  }
+
+  workerTurn(): void {
     this.loop.turn();
   }
 }

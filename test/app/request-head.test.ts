@@ -242,9 +242,9 @@ describe('app/http/request-head', () => {
       'bad field',
     );
     const line = fc.constantFrom('GET / HTTP/1.1', 'GET /a?b HTTP/1.0', 'POST /sink HTTP/1.1');
-    const text = fc.tuple(line, fc.array(field, { maxLength: 4 })).map(
-      ([first, fields]) => `${[first, ...fields].join('\r\n')}\r\n\r\n`,
-    );
+    const text = fc
+      .tuple(line, fc.array(field, { maxLength: 4 }))
+      .map(([first, fields]) => `${[first, ...fields].join('\r\n')}\r\n\r\n`);
     let again = 0;
     fc.assert(
       fc.property(fc.array(text, { minLength: 2, maxLength: 4 }), (texts) => {
@@ -260,7 +260,8 @@ describe('app/http/request-head', () => {
             expect(refused).to.equal(expected);
             continue;
           }
-          const { method, target, minor, keepAlive, contentLength, accept, range, length } = expected;
+          const { method, target, minor, keepAlive, contentLength, accept, range, length } =
+            expected;
           const fields = { method, target, minor, keepAlive, contentLength, accept, range, length };
           expect(head).to.include(fields);
           head.keepAlive = false; // a user may decide so, for this request

@@ -18,7 +18,7 @@ const SIZES: readonly (readonly [number, number])[] = FULL
   ? [
       [1, 2 ** 25],
       [5, 2 ** 23],
-      [20, 2 ** 19],
+      [20, 2 ** 16],
     ]
   : [
       [1, 2 ** 21],

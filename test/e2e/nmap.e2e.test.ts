@@ -16,8 +16,8 @@ const COMMON = ['nmap', '-n', '-Pn', '--send-ip', '--disable-arp-ping', '--max-r
 /** `80/tcp open syn-ack ttl 64` and so on, one line a port. */
 async function scan(address: string, kind: string, ports: string): Promise<string[]> {
   const xml = await must([...COMMON, kind, '-p', ports, '--reason', '-oX', '-', address]);
-  const port =
-    /<port protocol="(\w+)" portid="(\d+)"><state state="([^"]+)" reason="([^"]+)" reason_ttl="(\d+)"/g;
+  const state = 'state state="([^"]+)" reason="([^"]+)" reason_ttl="(\\d+)"';
+  const port = new RegExp(`<port protocol="(\\w+)" portid="(\\d+)"><${state}`, 'g');
   return [...xml.matchAll(port)].map(
     ([, protocol, number, state, reason, ttl]) =>
       `${number}/${protocol} ${state} ${reason} ttl ${ttl}`,

@@ -31,6 +31,7 @@ describe('app/demo-server/http-protocol', () => {
       bytesIn: 2 * OK.length,
       bytesOut: 2 * first.length,
       resets: 0,
+      timeouts: 0,
       restarts: 0,
       state: 'serving',
     });

@@ -32,6 +32,7 @@ const STATS = [30, 50].map((accepted, worker) => ({
   bytesIn: 100,
   bytesOut: 1000,
   resets: 0,
+  timeouts: 0,
   restarts: worker,
   state: 'serving' as const,
 }));

@@ -16,6 +16,15 @@ export interface Exchange {
   readonly bodySha256: string;
 }
 
+/** The one exchange object of a worker. */
+export interface MutableExchange extends Exchange {
+  fd: number;
+  head: RequestHead;
+  path: string;
+  bodyBytes: number;
+  bodySha256: string;
+}
+
 export interface Endpoint {
   /** Methods that are answered; GET implies HEAD. */
   readonly methods: readonly string[];

@@ -2,13 +2,13 @@
  * HTTP/1.x over the connections of one worker: reads into one shared buffer, parses, answers into
  * another, writes once per batch of pipelined requests, and waits for EPOLLOUT when the send ring
  * is full, without reading on meanwhile (so the peer feels the back-pressure). A connection that
- * has nothing unfinished costs a null. Framing: http/; meaning of targets: endpoints.ts. No
- * time-outs for slow senders.
+ * has nothing unfinished costs a null. Framing: http/; meaning of targets: endpoints.ts; who is too
+ * slow: slow-peers.ts.
  */
 import { createHash } from 'node:crypto';
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { EAGAIN, ECONNRESET } from '../../net/errno.js';
-import { SHUT_WR, SIOCOUTQ } from '../../socket/uapi/constants.js';
+import { SHUT_WR, SIOCOUTQ, SO_LINGER, SOL_SOCKET } from '../../socket/uapi/constants.js';
 import {
   HEAD_COMPLETE,
   HEAD_INCOMPLETE,
@@ -17,12 +17,13 @@ import {
   RequestHead,
 } from '../http/request-head.js';
 import { CONTINUE, ResponseHeads, reasonPhrase } from '../http/response.js';
-import { Answer, type Endpoint, type Exchange, TEXT } from './answer.js';
+import { Answer, type Endpoint, type MutableExchange, TEXT } from './answer.js';
 import { type BodySource, MemorySource } from './body-source.js';
 import type { Endpoints } from './endpoints.js';
 import { HttpState } from './http-state.js';
 import type { Connections, Protocol } from './protocol.js';
-import { BYTES_IN, BYTES_OUT, REQUESTS, RESETS } from './worker-counters.js';
+import { SlowPeers } from './slow-peers.js';
+import { BYTES_IN, BYTES_OUT, REQUESTS, RESETS, TIMEOUTS } from './worker-counters.js';
 
 const READ_BYTES = 262144;
 /** An unfinished head is kept before what is read next. */
@@ -44,15 +45,6 @@ const DRAIN_LOOK_MS = 20;
 const READING: number = EPOLLIN | EPOLLRDHUP;
 const EMPTY_SHA256: string = createHash('sha256').digest('hex');
 
-/** The one exchange object of a worker. */
-interface MutableExchange extends Exchange {
-  fd: number;
-  head: RequestHead;
-  path: string;
-  bodyBytes: number;
-  bodySha256: string;
-}
-
 export class HttpProtocol implements Protocol {
   private readonly connections: Connections;
   private readonly endpoints: Endpoints;
@@ -61,6 +53,7 @@ export class HttpProtocol implements Protocol {
   private readonly states: (HttpState | null | undefined)[] = [];
   private readonly pool: HttpState[] = [];
   private readonly lingering = new Set<number>();
+  private readonly slow = new SlowPeers();
   private readonly input: Buffer = Buffer.allocUnsafeSlow(INPUT_BYTES);
   private readonly output: Buffer = Buffer.allocUnsafeSlow(OUTPUT_BYTES);
   private outputLength = 0;
@@ -100,11 +93,15 @@ export class HttpProtocol implements Protocol {
     const state = this.states[fd];
     this.states[fd] = undefined;
     this.lingering.delete(fd);
+    this.slow.settled(fd);
     if (state) this.recycle(state);
   }
 
   tick(nowMs: number): number {
-    let next = Number.POSITIVE_INFINITY;
+    for (let fd = this.slow.takeOverdue(nowMs); fd >= 0; fd = this.slow.takeOverdue(nowMs)) {
+      this.giveUp(fd);
+    }
+    let next = this.slow.nextMs();
     for (const fd of this.lingering) {
       const untilMs = this.states[fd]!.lingerUntilMs;
       if (untilMs <= nowMs || (this.draining && this.allAcknowledged(fd))) {
@@ -114,6 +111,34 @@ export class HttpProtocol implements Protocol {
       }
     }
     return next;
+  }
+
+  /** RFC 9110 15.5.9 for a request that is not complete; who takes no response is reset. */
+  private giveUp(fd: number): void {
+    const state = this.states[fd]!;
+    this.connections.counters[TIMEOUTS]!++;
+    if (state.writing) {
+      this.connections.sys.setsockopt(fd, SOL_SOCKET, SO_LINGER, 1, 0);
+      this.connections.close(fd);
+      return;
+    }
+    if (state.endpoint !== null) state.endBody();
+    state.input = null;
+    this.refuse(fd, 408);
+    this.flush(fd);
+  }
+
+  /** Is the rest of a request awaited? Each part of a body begins the wait anew, a head has one. */
+  private awaitRequest(fd: number): void {
+    const state = this.states[fd];
+    if (state && !state.closeAfterOutput && state.lingerUntilMs === 0 && !state.writing) {
+      const body = state.endpoint !== null;
+      if (body || state.input !== null) {
+        this.slow.waits(fd, this.connections.nowMs(), body);
+        return;
+      }
+    }
+    if (this.slow.size > 0 && !state?.writing) this.slow.settled(fd);
   }
 
   private readable(fd: number): void {
@@ -154,7 +179,9 @@ export class HttpProtocol implements Protocol {
     }
     if (this.states[fd] === undefined) return false;
     this.keepInput(fd, at, end);
-    return !stuck && this.flush(fd);
+    const goesOn = !stuck && this.flush(fd);
+    this.awaitRequest(fd);
+    return goesOn;
   }
 
   /**
@@ -363,6 +390,7 @@ export class HttpProtocol implements Protocol {
       state.output = null;
     }
     if (state.source !== null && !this.advanceSource(fd, state, state.source)) return false;
+    if (state.writing) this.slow.settled(fd);
     if (state.closeAfterOutput) return this.finish(fd, state);
     if (state.writing) {
       state.writing = false;
@@ -408,6 +436,7 @@ export class HttpProtocol implements Protocol {
   }
 
   private wait(fd: number, state: HttpState): boolean {
+    this.slow.waits(fd, this.connections.nowMs(), true);
     if (!state.writing) {
       state.writing = true;
       this.connections.interest(fd, EPOLLOUT);

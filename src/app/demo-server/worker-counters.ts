@@ -20,6 +20,8 @@ export const THREAD = 7;
 export const STATE = 8;
 /** Written by the master: 1 = the worker is to take no new connections. */
 export const DRAIN = 9;
+/** Connections given up because the peer was too slow (slow-peers.ts). */
+export const TIMEOUTS = 10;
 const ROW = 16;
 
 /** Values of STATE. */
@@ -45,6 +47,7 @@ export interface WorkerStats {
   bytesIn: number;
   bytesOut: number;
   resets: number;
+  timeouts: number;
   restarts: number;
 }
 
@@ -90,6 +93,7 @@ export class WorkerCounters {
         bytesIn: row[BYTES_IN]!,
         bytesOut: row[BYTES_OUT]!,
         resets: row[RESETS]!,
+        timeouts: row[TIMEOUTS]!,
         restarts: row[RESTARTS]!,
       });
     }

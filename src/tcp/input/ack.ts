@@ -174,6 +174,8 @@ function ackProbe(tcb: Tcb): void {
   if (Math.min(unsent + fin, sizeGoal(tcb, currentMss(tcb), GSO_MAX_BYTES)) <= open) {
     tcb.backoff = tcb.probesStampUs = 0;
     stopRetransmit(tcb);
+    // What still waits, for Nagle or a cork, needs the timer again (Linux: tcp_data_snd_check).
+    tcb.tcp.mark(tcb, PENDING_OUTPUT);
   } else {
     armXmitTimer(tcb, TIME_PROBE0, probe0WhenUs(tcb));
   }

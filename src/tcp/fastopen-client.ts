@@ -121,11 +121,8 @@ export function fastopenSynAck(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if (fastopenAcked(tcp, tcb, tfo, tcb.sndUna)) addSynText(tcp, tcb, seg);
 }
 
-/**
- * Our SYN has been acknowledged up to `ack`, by a SYN-ACK or, when the SYNs have crossed, by what
- * has completed that handshake. False: its text was left out and is sent again.
- */
-export function fastopenAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): boolean {
+/** Our SYN has been acknowledged up to `ack`. False: its text was left out and is sent again. */
+function fastopenAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): boolean {
   const { net } = tcp;
   if (before(ack, tcb.sndNxt)) {
     tcb.sndNxt = ack;

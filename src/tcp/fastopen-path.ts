@@ -5,6 +5,7 @@
  */
 import { Mib } from '../net/mib.js';
 import { deviceOf } from './mss.js';
+import { after, seqMax } from './seq.js';
 import { TCP_ESTABLISHED } from './state.js';
 import type { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -109,4 +110,26 @@ export function fastopenDetectBlackhole(tcp: Tcp, tcb: Tcb, expired: boolean): v
     fastopenActiveDisable(tcp);
     tcp.net.count(Mib.TCPFastOpenActiveFail);
   }
+}
+
+/**
+ * The SYNs have crossed: as a rule the peer leaves the text of ours out (as Linux does), so it
+ * counts as not sent, until an ACK says otherwise.
+ */
+export function fastopenCrossed(tcb: Tcb): void {
+  tcb.sndNxt = (tcb.iss + 1) | 0;
+}
+
+/** The furthest that our SYN may be acknowledged. */
+export function synEnd(tcb: Tcb): number {
+  if (tcb.tfo === null) return tcb.sndNxt;
+  return seqMax(tcb.sndNxt, (tcb.iss + 1 + tcb.tfo.synBytes) | 0);
+}
+
+/** SYNs have crossed, and now ours is acknowledged up to `ack`, at most synEnd. */
+export function fastopenCrossedAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): void {
+  const taken = after(ack, (tcb.iss + 1) | 0);
+  tcb.sndNxt = seqMax(tcb.sndNxt, ack);
+  if (taken) tcb.synDataAcked = true;
+  if (tfo.synBytes > 0) tcp.net.count(taken ? Mib.TCPFastOpenActive : Mib.TCPFastOpenActiveFail);
 }

@@ -8,7 +8,7 @@ import { ECONNREFUSED, ECONNRESET, EPIPE } from '../../net/errno.js';
 import { Mib } from '../../net/mib.js';
 import { ringUsed } from '../../net/ring.js';
 import { ackNow, enterQuickack } from '../ack-policy.js';
-import { fastopenOddEnd } from '../fastopen-path.js';
+import { fastopenOddEnd, synEnd } from '../fastopen-path.js';
 import { receiveWindow } from '../rcv-window.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before, between } from '../seq.js';
@@ -253,7 +253,7 @@ export function checkSyn(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     tcb.state === TCP_SYN_RECV &&
     tcb.parent === null &&
     (seg.flags & ACK) !== 0 &&
-    between(seg.ack, (tcb.iss + 1) | 0, tcb.sndNxt) &&
+    between(seg.ack, (tcb.iss + 1) | 0, synEnd(tcb)) &&
     ((seg.seq + 1) | 0) === tcb.rcvNxt &&
     seg.endSeq === tcb.rcvNxt;
   if (!crossed) challengeSyn(tcp, tcb);

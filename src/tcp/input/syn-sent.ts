@@ -8,6 +8,7 @@ import { ringReset } from '../../net/ring.js';
 import { ackNow, delayHandshakeAck } from '../ack-policy.js';
 import { ecnTakeSyn } from '../ecn.js';
 import { fastopenSynAck } from '../fastopen-client.js';
+import { fastopenCrossed } from '../fastopen-path.js';
 import { initialCwnd } from '../init-transfer.js';
 import { advertisedMss, syncMss } from '../mss.js';
 import { TIMESTAMP_BYTES } from '../options.js';
@@ -125,6 +126,7 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 /** RFC 9293 MUST-10, 3.5 figure 7: both SYNs crossed; our SYN-ACK repeats our ISN. */
 function simultaneousOpen(tcp: Tcp, tcb: Tcb): void {
   tcb.cwnd = initialCwnd(tcb.retransmits);
+  if (tcb.tfo !== null) fastopenCrossed(tcb);
   setState(tcp, tcb, TCP_SYN_RECV);
   tcb.rttTimed = true;
   tcb.rttSentUs = tcp.net.nowUs;

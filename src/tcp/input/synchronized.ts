@@ -6,7 +6,7 @@
 import { EPOLLOUT } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { ackCheck } from '../ack-policy.js';
-import { fastopenAcked } from '../fastopen-client.js';
+import { fastopenCrossedAcked, synEnd } from '../fastopen-path.js';
 import { rttSample } from '../rtt.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before, between } from '../seq.js';
@@ -80,7 +80,7 @@ function checkAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
 
 /** An acceptable ACK of our SYN establishes the connection, another one is answered with a RST. */
 function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
-  if (!between(seg.ack, (tcb.sndUna + 1) | 0, tcb.sndNxt)) {
+  if (!between(seg.ack, (tcb.sndUna + 1) | 0, synEnd(tcb))) {
     tcp.wiring.sendReset(tcp, seg);
     return false;
   }
@@ -90,7 +90,7 @@ function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   tcb.sndWl2 = seg.ack;
   if (tcb.rttTimed) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
   tcb.rttTimed = false;
-  if (tcb.tfo !== null) fastopenAcked(tcp, tcb, tcb.tfo, seg.ack);
+  if (tcb.tfo !== null) fastopenCrossedAcked(tcp, tcb, tcb.tfo, seg.ack);
   if (tcb.state === TCP_SYN_RECV) setState(tcp, tcb, TCP_ESTABLISHED, EPOLLOUT);
   if (tcb.fastopenQueue !== null) fastopenEstablished(tcp, tcb);
   // shutdown(SHUT_WR) has been waiting for this.

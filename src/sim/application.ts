@@ -146,6 +146,7 @@ export class Application {
     const { seed, bytes, faults } = parameters;
     const dice = new DiceOf(FOR_CHILD, seed, host.index, host.life, this.accepts++);
     const plan = makePlan(dice, bytes, faults);
+    host.did('accept');
     const at = host.mem.blockAt(fd);
     const { ctl } = host.mem;
     const endpoint = new Endpoint(
@@ -214,13 +215,16 @@ export class Application {
       stack.setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, 5, 0);
     }
     if (stack.bind(fd, 0, port) !== 0 || stack.listen(fd, backlog) !== 0) {
+      this.host.did('listen refused');
       stack.close(fd);
       return;
     }
+    this.host.did('listen');
     this.listeners.set(fd, new Listener(fd, port, stack.net.nowUs, pauseUs));
   }
 
   closeListener(listener: Listener): void {
+    this.host.did('close listener');
     this.listeners.delete(listener.fd);
     this.host.stack.close(listener.fd);
   }
@@ -247,7 +251,9 @@ export class Application {
     const early = dice.chance(0.5) && faults.has('fastopen');
     let result = stack.connect(fd, address, port, early);
     if (result === -EOPNOTSUPP && early) result = stack.connect(fd, address, port);
+    host.did('connect');
     if (result !== -EINPROGRESS && result !== 0) {
+      host.did(`connect ${result}`);
       must(result < 0, 'connect', () => `connect: ${result}`);
       stack.close(fd);
       return;
@@ -310,6 +316,7 @@ export class Application {
       return;
     }
     listener.draining = true;
+    this.host.did('drain');
     this.host.stack.setsockopt(listener.fd, SOL_SOCKET, SO_DRAIN, 1, 0);
   }
 
@@ -329,6 +336,7 @@ export class Application {
     const { level, name, value, value2 } = drawOption(dice);
     if (!this.parameters.faults.has('options')) return;
     const result = this.host.stack.setsockopt(fd, level, name, value, value2);
+    this.host.did(result === 0 ? 'setsockopt' : 'setsockopt refused');
     must(result <= 0, 'setsockopt', () => `${level} ${name} ${value}: ${result}`);
   }
 
@@ -337,6 +345,7 @@ export class Application {
     const out = new Int32Array(64);
     const [level, name] = dice.chance(0.2) ? [SOL_SOCKET, SO_ERROR] : drawQuestion(dice);
     const words = this.host.stack.getsockopt(fd, level, name, out);
+    this.host.did(words >= 0 ? 'getsockopt' : 'getsockopt refused');
     must(words <= out.length, 'getsockopt', () => `${level} ${name}: ${words} words`);
     const took = level === SOL_SOCKET && name === SO_ERROR && words > 0 && out[0] !== 0;
     const endpoint = this.endpoints.get(fd);
@@ -350,6 +359,7 @@ export class Application {
   /** Calls that must be refused. */
   private nonsense(dice: Dice): void {
     const { host } = this;
+    host.did('nonsense');
     const { stack } = host;
     const wrong = dice.pick([-1, 0, 2, 1 << 20, 2 ** 31 - 1]);
     const results = [

@@ -25,6 +25,7 @@ export interface SimOptions {
   table: boolean;
   write: boolean;
   help: boolean;
+  coverage: boolean;
   fuzz: Fuzzer | null;
   readonly overrides: Overrides;
 }
@@ -34,6 +35,7 @@ export const HELP: string = `npm run sim -- [OPTIONS]
   --runs N      seeds from there on (1; packets, turns or streams with --fuzz)
   --json        one JSON object a run, and one with the sums
   --verbose     with one run: its packets and what its applications do
+  --coverage    how often everything has happened that can, in all runs
   --no-shrink   a failing run is not made smaller
   --hosts N --calls N --bytes N --time MS --faults LIST
                 instead of what the seed says; LIST: all, none, or of
@@ -55,7 +57,8 @@ const NUMBERS: Readonly<Record<string, readonly [least: number, most: number]>> 
   '--bytes': [1, 1e9],
   '--time': [1, 1e8],
 };
-const SWITCHES = ['--json', '--verbose', '--table', '--write', '--help'] as const;
+const SWITCHES = ['--json', '--verbose', '--table', '--write', '--coverage', '--help'] as const;
+type Switch = 'json' | 'verbose' | 'table' | 'write' | 'coverage' | 'help';
 
 function freshOptions(): SimOptions {
   return {
@@ -67,6 +70,7 @@ function freshOptions(): SimOptions {
     table: false,
     write: false,
     help: false,
+    coverage: false,
     fuzz: null,
     overrides: {},
   };
@@ -106,7 +110,7 @@ export function parseCommandLine(argv: readonly string[]): SimOptions | string {
     } else if (flag === '--no-shrink') {
       options.shrink = false;
     } else if (SWITCHES.some((name) => name === flag)) {
-      options[flag.slice(2) as 'json' | 'verbose' | 'table' | 'write' | 'help'] = true;
+      options[flag.slice(2) as Switch] = true;
     } else {
       return `there is no ${flag}`;
     }

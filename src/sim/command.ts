@@ -4,6 +4,7 @@
  * run it. A failing run prints the command that replays it, smaller if it can be made so.
  */
 import { HELP, parseCommandLine, type SimOptions } from './command-line.js';
+import { Coverage } from './coverage.js';
 import { fuzzHostileThread } from './fuzz/hostile-thread.js';
 import { fuzzHttp } from './fuzz/http.js';
 import { fuzzPackets } from './fuzz/packets.js';
@@ -52,6 +53,9 @@ class Sums {
   connections = 0;
   bytes = 0;
   checks = 0;
+  /** The run that took longest, ms of the clock. */
+  slowestSeed = 0;
+  slowestMs = 0;
 
   add(result: RunResult): void {
     this.packets += result.packets;
@@ -60,16 +64,25 @@ class Sums {
     this.bytes += result.bytes;
     this.checks += result.checks;
   }
+
+  time(seed: number, ms: number): void {
+    if (ms <= this.slowestMs) return;
+    this.slowestMs = Math.round(ms);
+    this.slowestSeed = seed;
+  }
 }
 
 function runSeeds(options: SimOptions, io: SimIo): number {
   const sums = new Sums();
+  const coverage = new Coverage();
   const begun = io.clockMs();
   let told = begun;
   for (let i = 0; i < options.runs; i++) {
     const parameters = { ...parametersOf(options.seed + i), ...options.overrides };
     const log = options.verbose && options.runs === 1 ? io.err : null;
-    const outcome = runOnce(parameters, log && ((line) => log(`${line}\n`)));
+    const startMs = io.clockMs();
+    const outcome = runOnce(parameters, log && ((line) => log(`${line}\n`)), coverage);
+    sums.time(parameters.seed, io.clockMs() - startMs);
     sums.runs++;
     if (outcome.ok) sums.add(outcome.result);
     else sums.failed++;
@@ -79,13 +92,20 @@ function runSeeds(options: SimOptions, io: SimIo): number {
     io.err(`${sums.runs} runs, ${sums.failed} failed\n`);
   }
   const perSecond = Math.round((sums.runs * 1000) / Math.max(1, io.clockMs() - begun));
+  if (options.coverage) tellCoverage(options, io, coverage);
   if (options.json) io.out(`${JSON.stringify({ ...sums, perSecond })}\n`);
   else {
     const what = `${sums.connections} connections, ${sums.packets} packets, ${sums.lost} lost`;
     io.out(`${what}, ${sums.bytes} bytes, ${sums.checks} checks, ${perSecond} runs/s\n`);
+    io.out(`the slowest: seed ${sums.slowestSeed}, ${sums.slowestMs} ms\n`);
     io.out(`${sums.runs - sums.failed} passed, ${sums.failed} failed\n`);
   }
   return sums.failed === 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+function tellCoverage(options: SimOptions, io: SimIo, coverage: Coverage): void {
+  if (options.json) io.out(`${JSON.stringify({ coverage })}\n`);
+  else for (const line of coverage.lines()) io.out(`${line}\n`);
 }
 
 function tell(options: SimOptions, io: SimIo, parameters: SimParameters, outcome: Outcome): void {

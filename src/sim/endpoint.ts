@@ -166,6 +166,7 @@ export class Endpoint implements HalfOwner {
   }
 
   private log(what: string): void {
+    this.host.did(what);
     const { own, read } = this;
     const sums = `wrote ${own?.written}, read ${read}`;
     this.world.log?.(this.host, `fd ${this.fd} ${what}: ${own?.name}, ${sums}`);
@@ -190,6 +191,7 @@ export class Endpoint implements HalfOwner {
 
   /** Fast Open: the SYN waits for text. False = it never went. */
   launch(): boolean {
+    this.host.did('launch');
     this.doWrites();
     if (this.closed) return this.own!.written > 0;
     this.host.stack.published(this.fd);
@@ -242,7 +244,10 @@ export class Endpoint implements HalfOwner {
 
   /** The last byte that was taken is urgent, if the write was. */
   private noteUrgent(): void {
-    if ((this.writeFlags() & MSG_OOB) === 0) return;
+    const flags = this.writeFlags();
+    if ((flags & MSG_MORE) !== 0) this.host.did('write more');
+    if ((flags & MSG_OOB) === 0) return;
+    this.host.did('write urgent');
     const own = this.own!;
     own.urgent.add(own.written - 1);
     if (this.host.unacknowledged(this.fd) > POINTER_REACH) own.vague = true;
@@ -290,7 +295,10 @@ export class Endpoint implements HalfOwner {
     const from = host.readAt(fd);
     const count = host.read(fd, world.scratch, most);
     const passed = ((host.readAt(fd) - from) | 0) - Math.max(0, count);
-    if (passed !== 0) this.peer!.passOver(passed, this.read);
+    if (passed !== 0) {
+      host.did('pass over');
+      this.peer!.passOver(passed, this.read);
+    }
     this.read += passed;
     return count;
   }
@@ -300,13 +308,19 @@ export class Endpoint implements HalfOwner {
     const { host, fd, plan, reads, world } = this;
     if (plan.peekEach === 0 || reads % plan.peekEach !== 0) return;
     const { count, passed } = host.peek(fd, world.scratch, most);
-    if (count > 0) this.peer!.verify(world.scratch, count, this.read + passed);
+    if (count > 0) {
+      host.did('peek');
+      this.peer!.verify(world.scratch, count, this.read + passed);
+    }
     if (count < 0 && count !== -EAGAIN) {
       this.fail(-count);
       return;
     }
     const urgent = host.readUrgent(fd);
-    if (urgent > 0) this.peer!.verifyUrgent(urgent - 256);
+    if (urgent > 0) {
+      host.did('read urgent');
+      this.peer!.verifyUrgent(urgent - 256);
+    }
   }
 
   /** read() has said 0. */

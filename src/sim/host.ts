@@ -28,6 +28,7 @@ import {
 import { filePassedOver, fileReadUrgent } from '../socket/uapi/file-read.js';
 import { Stack } from '../stack/stack.js';
 import { SimMemory } from './arena.js';
+import { Coverage } from './coverage.js';
 import { Dice, FOR_STACK } from './dice.js';
 import type { Half, Ledger } from './ledger.js';
 import type { Flight } from './router.js';
@@ -75,6 +76,8 @@ export class SimHost {
   dead = false;
   /** Descriptors that have become ready, as told by the stack, and not been looked at. */
   readonly ready: number[] = [];
+  /** What its application did and was told, and transitions between states. */
+  readonly coverage: Coverage = new Coverage();
   private readonly inbox: Flight[] = [];
   /** Every packet comes in through this one buffer, as in the pump. */
   private readonly skb: Skb;
@@ -92,11 +95,16 @@ export class SimHost {
       if (error !== null) throw new RangeError(error);
     }
     const { seed, index, life, log } = options;
+    const told = log === null ? null : stackTrace(log, index, () => this.stack.net.nowUs);
+    const state = (fd: number, from: number, to: number): void => {
+      this.coverage.addState(from, to);
+      told?.state?.(fd, from, to);
+    };
     this.stack = new Stack(
       {
         device: options.link,
         random: new Dice(FOR_STACK, seed, index, life),
-        trace: log === null ? null : stackTrace(log, index, () => this.stack.net.nowUs),
+        trace: { ...told, state },
         events: { ready: (fd) => this.ready.push(fd) },
       },
       sysctl,
@@ -112,6 +120,11 @@ export class SimHost {
   receive(flight: Flight, nowUs: number): void {
     this.inbox.push(flight);
     this.turnUs = Math.min(this.turnUs, nowUs + this.slownessUs);
+  }
+
+  /** Something that its application does or is told. */
+  did(what: string): void {
+    this.coverage.add(`call ${what}`);
   }
 
   /** Packets in, at `nowUs`. */

@@ -11,7 +11,6 @@ import { BLOCK_STATE } from '../net/sockmem.js';
 import type { Ranges } from '../tcp/ranges.js';
 import { LOST, NONE, SACKED_ACKED, SACKED_RETRANS } from '../tcp/rtx-queue.js';
 import {
-  CAN_SEND,
   inStates,
   STATE_NAMES,
   states,
@@ -235,7 +234,7 @@ export class Invariants {
     if (s.sackedOut + s.lostOut > s.packetsOut) throw this.wrong('counters', 'left out', tcb);
   }
 
-  /** Whatever is waited for has a timer, or waits for nothing but the application. */
+  /** Whatever is waited for has a timer: also what a cork holds back. */
   private checkTimers(tcb: Tcb): void {
     const { rtoUs, retransUs } = tcb;
     const leastUs = Math.min(RTO_MIN_US, tcb.tcp.net.sysctl.tcpRtoMinUs);
@@ -251,8 +250,7 @@ export class Invariants {
     const tail = Atomics.load(tcb.tcp.ctl, tcb.sndRing + RING_TAIL);
     const unsent = (tail - tcb.sndNxt) | 0;
     const waiting = unsent > 0 || (tcb.finQueued && !tcb.finSent);
-    const corked = tcb.cork && inStates(tcb.state, CAN_SEND);
-    if (waiting && !corked && retransUs === Infinity) {
+    if (waiting && retransUs === Infinity) {
       throw this.wrong('probe', `${unsent} bytes wait for nothing`, tcb);
     }
   }

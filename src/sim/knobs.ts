@@ -86,7 +86,7 @@ const SYSCTLS: readonly (readonly [name: string, values: readonly string[]])[] =
   ['net.ipv4.icmp_msgs_per_sec', ['1', '1000']],
   ['net.ipv4.icmp_msgs_burst', ['1', '50']],
   ['net.ipv4.ip_default_ttl', ['64', '1', '255']],
-  ['net.ipv4.ipfrag_high_thresh', ['0', '20000', '4194304']],
+  ['net.ipv4.ipfrag_high_thresh', ['200000', '4194304']],
   ['net.ipv4.ipfrag_time', ['1', '30']],
   ['net.ipv4.ipfrag_max_dist', ['0', '1', '64']],
   ['net.core.rmem_max', ['2304', '4194304']],

@@ -120,6 +120,10 @@ export function quad(address: number): string {
   return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.');
 }
 
+function wayBack(half: Half): string {
+  return half.way.split('>').reverse().join('>');
+}
+
 export class Ledger {
   private readonly halves = new Map<string, Half>();
 
@@ -142,7 +146,7 @@ export class Ledger {
    * has never been another one.
    */
   distrust(half: Half): boolean {
-    const back = half.way.split('>').reverse().join('>');
+    const back = wayBack(half);
     let known = false;
     for (const other of this.halves.values()) {
       if (other.way !== half.way && other.way !== back) continue;
@@ -150,6 +154,12 @@ export class Ledger {
       known ||= other.way === half.way && other.owner !== null;
     }
     return known;
+  }
+
+  /** Has somebody had the other end of `half`, and ended it? */
+  hasEnded(half: Half): boolean {
+    const back = wayBack(half);
+    return [...this.halves.values()].some((other) => other.way === back && other.owner?.gone);
   }
 
   /** Bytes that all senders' stacks have taken. */

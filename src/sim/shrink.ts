@@ -3,6 +3,7 @@
  * calls, fewer bytes, fewer faults, shorter) as long as it fails in the same way.
  */
 import { ArenaPool } from './arena.js';
+import { Coverage } from './coverage.js';
 import { SimFailure } from './failure.js';
 import { FAULTS, type SimParameters } from './parameters.js';
 import type { Log } from './trace.js';
@@ -15,9 +16,16 @@ export type Outcome =
 
 const ARENAS = new ArenaPool();
 
-/** One run, told to `log`. Whatever the stack throws is a failure of the run. */
-export function runOnce(parameters: SimParameters, log: Log | null = null): Outcome {
-  const world = new World(parameters, ARENAS, log);
+/**
+ * One run, told to `log`, and what it reaches added to `coverage`. Whatever the stack throws is a
+ * failure of the run.
+ */
+export function runOnce(
+  parameters: SimParameters,
+  log: Log | null = null,
+  coverage: Coverage = new Coverage(),
+): Outcome {
+  const world = new World(parameters, ARENAS, log, coverage);
   try {
     return { ok: true, result: world.run() };
   } catch (error) {

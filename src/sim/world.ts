@@ -8,6 +8,7 @@ import { Mib } from '../net/mib.js';
 import { CHECKSUM_UNNECESSARY } from '../net/skb.js';
 import { Application, PORTS } from './application.js';
 import type { ArenaPool, SimMemory } from './arena.js';
+import { Coverage } from './coverage.js';
 import { Dice, FOR_CALL, FOR_HOST, FOR_LIFE, mix } from './dice.js';
 import type { Endpoint, EndpointWorld } from './endpoint.js';
 import { EventQueue, type Timed } from './event-queue.js';
@@ -80,8 +81,15 @@ export class World implements EndpointWorld {
   private turns = 0;
   private spins = 0;
   private checks = 0;
+  private readonly coverage: Coverage;
 
-  constructor(parameters: SimParameters, arenas: ArenaPool, lines: Log | null = null) {
+  constructor(
+    parameters: SimParameters,
+    arenas: ArenaPool,
+    lines: Log | null,
+    coverage: Coverage = new Coverage(),
+  ) {
+    this.coverage = coverage;
     this.arenas = arenas;
     this.parameters = parameters;
     // A buffer of 4 MiB is an option, too.
@@ -89,6 +97,7 @@ export class World implements EndpointWorld {
     this.lines = lines;
     this.log = lines && ((host, line) => lines(`${stamp(this.nowUs, host.index)} ${line}`));
     const { hosts } = parameters;
+    this.coverage.add(`hosts ${hosts}`);
     const paths: Path[] = [];
     for (let from = 0; from < hosts; from++) {
       for (let to = 0; to < hosts; to++) paths.push(makePath(parameters, from, to));
@@ -183,13 +192,17 @@ export class World implements EndpointWorld {
   private die(index: number): void {
     const { host } = this.seats[index]!;
     host.dead = true;
+    this.coverage.add('host dies');
     host.turnUs = Infinity;
     this.router.links[index] = null;
   }
 
   private reboot(index: number): void {
-    const { host, invariants } = this.seats[index]!;
+    const seat = this.seats[index]!;
+    const { host, invariants } = seat;
     this.checks += invariants.checks;
+    this.cover(seat);
+    this.coverage.add('host reboots');
     this.seats[index] = this.boot(index, host.life + 1);
   }
 
@@ -211,6 +224,7 @@ export class World implements EndpointWorld {
       if (hole && this.has('blackhole')) {
         this.at(holeUs, () => {
           path.down = true;
+          this.coverage.add('path black hole');
           path.tellsDown = tells && this.has('unreachable');
         });
         this.at(holeEndUs, () => {
@@ -219,6 +233,7 @@ export class World implements EndpointWorld {
       }
       if (shift && this.has('mtu')) {
         this.at(shiftUs, () => {
+          if (mtu !== path.mtu) this.coverage.add('path other MTU');
           path.mtu = mtu;
         });
       }
@@ -264,7 +279,14 @@ export class World implements EndpointWorld {
       checkNothingLeft(host);
       checkCounters(host, application.connects);
     }
+    this.coverage.addAll('link', { ...this.router.counts });
+    for (const seat of this.seats) this.cover(seat);
     return this.result();
+  }
+
+  private cover({ host }: Seat): void {
+    this.coverage.merge(host.coverage);
+    this.coverage.addMib(host.stack.net.mib);
   }
 
   /** Gives the memory of all hosts back; the world is over. */
@@ -388,7 +410,9 @@ export class World implements EndpointWorld {
   mayBeRefused(endpoint: Endpoint): boolean {
     const { peerPort } = endpoint;
     const { application } = this.peerSeat(endpoint);
-    return !application.hasListened(peerPort, endpoint.startUs) || this.mayTimeOut(endpoint);
+    if (!application.hasListened(peerPort, endpoint.startUs)) return true;
+    // A child of Fast Open may be reset before its SYN-ACK has left.
+    return this.mayTimeOut(endpoint) || this.ledger.hasEnded(endpoint.own!);
   }
 
   /** What is still there, for a failure's report. */

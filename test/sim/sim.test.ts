@@ -4,6 +4,7 @@
  */
 import { expect } from 'chai';
 import { runSim, type SimIo } from '../../src/sim/command.js';
+import { Coverage } from '../../src/sim/coverage.js';
 import { SimHost } from '../../src/sim/host.js';
 import {
   FAULTS,
@@ -55,16 +56,52 @@ const PLAIN: SimParameters = {
   faults: new Set(),
 };
 
+/** What two hundred seeds must have brought about, beside every state: else it is a stub. */
+const REACHED = [
+  ...['lost', 'lostInBursts', 'swallowed', 'delayed', 'jittered', 'overtaking', 'duplicated'],
+  ...['corrupted', 'queued', 'queueFull', 'tooLarge', 'tooLargeUntold', 'fragments', 'segments'],
+  ...['superPackets', 'marked', 'bleached', 'errorsSent', 'delivered'],
+].map((name) => `link ${name}`);
+const CALLS = [
+  ...['connect', 'accept', 'close', 'abort', 'disconnect', 'drain', 'launch', 'listen'],
+  ...['shutdown 0', 'shutdown 1', 'shutdown 2', 'setsockopt', 'getsockopt', 'nonsense', 'peek'],
+  ...['write more', 'write urgent', 'read urgent', 'pass over', 'end of stream'],
+  ...['error 32', 'error 104', 'error 110', 'error 111', 'error 113'],
+].map((name) => `call ${name}`);
+const COUNTERS = [
+  ...['TcpRetransSegs', 'TCPFastRetrans', 'TCPTimeouts', 'TCPLossProbes', 'TCPSackRecovery'],
+  ...['TCPRenoRecovery', 'TCPDSACKUndo', 'TCPSpuriousRTOs', 'TCPWinProbe', 'TCPSACKReorder'],
+  ...['TCPChallengeACK', 'TCPOFOQueue', 'TCPRcvQDrop', 'TCPHystartTrainDetect', 'PAWSEstab'],
+  ...['SyncookiesRecv', 'ListenOverflows', 'TCPFastOpenActive', 'TCPFastOpenPassive', 'TW'],
+  ...['TCPDeliveredCE', 'IpReasmOKs', 'IpReasmFails', 'TcpInCsumErrors', 'OutOfWindowIcmps'],
+  ...['TCPAbortOnTimeout', 'TCPAbortOnMemory', 'TCPAbortOnData', 'TCPAbortOnClose'],
+].map((name) => `mib ${name}`);
+const TRANSITIONS = [
+  ...['UNCONN > LISTEN', 'UNCONN > SYN-SENT', 'UNCONN > SYN-RECV', 'SYN-SENT > ESTAB'],
+  ...['SYN-SENT > SYN-RECV', 'SYN-RECV > ESTAB', 'SYN-RECV > FIN-WAIT-1', 'SYN-RECV > UNCONN'],
+  ...['ESTAB > FIN-WAIT-1', 'ESTAB > CLOSE-WAIT', 'FIN-WAIT-1 > FIN-WAIT-2'],
+  ...['FIN-WAIT-1 > CLOSING', 'FIN-WAIT-2 > TIME-WAIT', 'CLOSING > TIME-WAIT'],
+  ...['CLOSE-WAIT > LAST-ACK', 'LAST-ACK > UNCONN', 'TIME-WAIT > UNCONN', 'LISTEN > UNCONN'],
+].map((name) => `state ${name}`);
+const HOSTS = ['hosts 2', 'hosts 20', 'host dies', 'host reboots'];
+const PATHS = ['path black hole', 'path other MTU'];
+
 describe('sim: two hundred seeds', function () {
   this.timeout(60_000);
+  const coverage = new Coverage();
   for (let first = 1; first <= 200; first += 20) {
     it(`seeds ${first} to ${first + 19}`, () => {
       for (let seed = first; seed < first + 20; seed++) {
-        const outcome = runOnce(parametersOf(seed));
+        const outcome = runOnce(parametersOf(seed), null, coverage);
         if (!outcome.ok) expect.fail(`npm run sim -- --seed ${seed}\n${outcome.message}`);
       }
     });
   }
+
+  it('everything that can go wrong has gone wrong', () => {
+    const names = [...REACHED, ...CALLS, ...COUNTERS, ...TRANSITIONS, ...HOSTS, ...PATHS];
+    expect(names.filter((name) => coverage.count(name) === 0)).to.deep.equal([]);
+  });
 });
 
 describe('sim: what a run is', () => {
@@ -188,6 +225,16 @@ describe('sim: the command', () => {
     expect(code).to.equal(0);
     expect(out).to.match(/npm run sim -- --seed 5 --hosts 2 --calls 5 --bytes 1000 --time \d+ /);
     expect(out).to.match(/1 passed, 0 failed\n$/);
+  });
+
+  it('--coverage tells what has happened, and what never has', () => {
+    const argv = ['--seed', '1', '--calls', '5', '--hosts', '2', '--faults', 'none', '--coverage'];
+    const { out } = sim(...argv);
+    expect(out).to.match(/^state SYN-SENT > ESTAB +[1-9]/m);
+    expect(out).to.match(/^hosts 2 +1$/m);
+    expect(out).to.match(/^never: .*link lost.*TCPTimeouts/m);
+    const { coverage } = JSON.parse(sim(...argv, '--json').out.split('\n')[1]!);
+    expect(coverage['link taken']).to.be.greaterThan(10);
   });
 
   it('replays what it prints', () => {

@@ -71,6 +71,7 @@ export class ServeMaster {
       offload: options.offload,
       profile: options.profile,
       sysctl: options.sysctl,
+      spinUs: options.spinUs,
       ...(options.pcap === null ? {} : { pcap: options.pcap }),
     });
     this.handle = handle;

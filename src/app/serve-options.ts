@@ -38,6 +38,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: 'mtu', value: 'N', text: 'largest packet, bytes (1500)' },
   { name: 'queues', value: 'N', text: 'stack threads, each with a TUN queue of its own (1)' },
   { name: 'no-offload', text: 'packet by packet, checksums in software' },
+  {
+    name: 'spin',
+    value: 'US',
+    text: 'threads look for news so long before they sleep, µs, while that pays: for idle cores (0)',
+  },
   { name: 'root', value: 'DIR', text: 'serve files under /files/' },
   { name: 'services', text: 'echo (7), discard (9), chargen (19) over TCP' },
   { name: 'sysctl', value: 'NAME=VALUE', repeatable: true, text: 'set a knob; repeatable' },
@@ -70,6 +75,7 @@ export interface ServeOptions {
   peer: string;
   mtu: number;
   offload: boolean;
+  spinUs: number;
   root: string | null;
   services: boolean;
   sysctl: Record<string, string>;
@@ -106,6 +112,7 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
     peer: flags.values.get('peer') ?? '198.18.0.254',
     mtu: integer(flags, 'mtu', 68, 65535, 1500),
     offload: !flags.given.has('no-offload'),
+    spinUs: integer(flags, 'spin', 0, 1_000_000, 0),
     root: flags.values.get('root') ?? null,
     services: flags.given.has('services'),
     sysctl: sysctls(flags, profile),

@@ -30,7 +30,10 @@ export interface OpenOptions {
   sysctl?: Readonly<Record<string, string | number>> | undefined;
   /** Fixes ISNs, ports and hash secrets; default unpredictable. */
   seed?: string | number | undefined;
-  /** How long the stack looks for work before it sleeps, µs: for idle cores; default 0. */
+  /**
+   * How long the stack's and its users' threads look for news before they sleep, µs, as long as
+   * that pays: for idle cores. Default 0 = not at all; a wake-up costs about 100.
+   */
   spinUs?: number | undefined;
   /**
    * Address space for payload, bytes, a multiple of 4096; default 1 GiB, of which what is used

@@ -16,6 +16,7 @@ import type { Sys } from './sys-table.js';
 import type { TracedBatch } from './uapi/answers.js';
 import {
   G_EHASH_SECRET,
+  G_SPIN_US,
   G_STACK_SLEEPING,
   G_STATE,
   G_STOP,
@@ -243,6 +244,7 @@ export async function openStack(options: OpenOptions = {}): Promise<StackHandle>
   const plan = checkOpenOptions(options);
   const ctl = createCtl();
   const words = new Int32Array(ctl);
+  words[G_SPIN_US] = plan.spinUs;
   // The opener is thread 0.
   const thread = reserveThread(words, layoutOf(words));
   const workerData: StackThreadOptions = { ...plan, ctl };

@@ -15,6 +15,7 @@ import {
   G_TURNS,
   STACK_RUNNING,
 } from '../socket/uapi/layout.js';
+import { LOOK_MOST_US, Spin } from '../socket/uapi/spin.js';
 import type { Syscalls } from './syscalls.js';
 
 /** Packets taken from the device in one turn. */
@@ -80,8 +81,8 @@ export interface PumpParts {
   /** Sleeps until a packet or a doorbell comes, at most `timeoutMs` (fractions allowed). */
   readonly wait: (timeoutMs: number) => void;
   /**
-   * How long to look again and again before sleeping, µs: saves wake-ups where cores are idle. 0 =
-   * not at all.
+   * How long to look again and again before sleeping, µs, while that pays (see Spin). 0 = not at
+   * all.
    */
   readonly spinUs: number;
   /** Called before each sleep. */
@@ -94,10 +95,14 @@ export class Pump {
   /** Every packet comes in through this one buffer, which stays in the cache. */
   private readonly skb: Skb;
   private lastWorkUs = 0;
+  /** The last turn that found nothing to do; 0 = the last turn found something. */
+  private lastLookUs = 0;
+  private readonly spin: Spin;
 
   constructor(parts: PumpParts) {
     this.parts = parts;
     this.ctl = parts.ctl;
+    this.spin = new Spin(parts.spinUs);
     const skb = parts.stack.net.inputSkbs.alloc();
     if (skb === null) throw new RangeError('the arena is too small for one packet');
     this.skb = skb;
@@ -116,8 +121,14 @@ export class Pump {
     this.count();
     Atomics.add(this.ctl, G_TURNS, 1);
     const worked = due || packets + commands > 0;
-    if (worked) this.lastWorkUs = nowUs;
+    if (worked) this.noteWork(nowUs);
     return worked;
+  }
+
+  private noteWork(nowUs: number): void {
+    if (this.lastLookUs !== 0) this.spin.waited(nowUs - this.lastWorkUs);
+    this.lastLookUs = 0;
+    this.lastWorkUs = nowUs;
   }
 
   private receive(): number {
@@ -167,14 +178,22 @@ export class Pump {
    * it and rings; what was posted before is seen by `pending`.
    */
   private rest(): void {
-    const { syscalls, clock, spinUs } = this.parts;
+    const { syscalls, clock } = this.parts;
     const nowUs = clock();
-    if (nowUs - this.lastWorkUs < spinUs) return;
+    if (this.looksAgain(nowUs)) return;
     Atomics.store(this.ctl, G_STACK_SLEEPING, 1);
     if (!syscalls.pending() && Atomics.load(this.ctl, G_STOP) === 0) {
       this.sleep(nowUs, SLEEP_MAX_US);
     }
     Atomics.store(this.ctl, G_STACK_SLEEPING, 0);
+  }
+
+  /** Is another turn better than sleep? */
+  private looksAgain(nowUs: number): boolean {
+    const { spin, lastLookUs } = this;
+    if (lastLookUs !== 0 && nowUs - lastLookUs > LOOK_MOST_US) spin.interrupted();
+    this.lastLookUs = nowUs;
+    return spin.pays && nowUs - this.lastWorkUs < spin.mostUs;
   }
 
   /** Until the next deadline, at most `mostUs`. */

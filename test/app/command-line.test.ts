@@ -86,6 +86,7 @@ describe('app/serve-options', () => {
       peer: '198.18.0.254',
       mtu: 1500,
       offload: true,
+      spinUs: 0,
       root: null,
       services: false,
       sysctl: {},
@@ -102,7 +103,7 @@ describe('app/serve-options', () => {
     const argv =
       '--workers 2 --port 8080 --accept shared --select hash --setup inherit --backlog 0 ' +
       '--profile 5.0 --tun t0 --address 10.0.0.1/30 --peer 10.0.0.2 --mtu 9000 --queues 1 ' +
-      '--no-offload --root . --services --strace ' +
+      '--no-offload --spin 50 --root . --services --strace ' +
       '--sysctl net.ipv4.tcp_syncookies=0 --sysctl net.core.somaxconn=8 ' +
       '--pcap f --control c --json --rootless';
     expect(parseServeOptions(argv.split(' '))).to.include({
@@ -116,6 +117,7 @@ describe('app/serve-options', () => {
       peer: '10.0.0.2',
       mtu: 9000,
       offload: false,
+      spinUs: 50,
       root: '.',
       services: true,
       strace: true,
@@ -162,6 +164,7 @@ describe('app/serve-options', () => {
     '--profile 4.19',
     '--backlog -1',
     '--mtu 67',
+    '--spin -1',
     '--mtu 65536',
     '--sysctl net.ipv4.tcp_syncookies',
     '--sysctl =1',

@@ -2,6 +2,7 @@
  * What openStack refuses before it touches the machine, joining a stack in memory, and the table of
  * sockets.
  */
+
 import { once } from 'node:events';
 import { expect } from 'chai';
 import { attach, type OpenOptions, openStack, type StackError } from '../../src/index.js';

@@ -210,18 +210,36 @@ describe('stack/pump', () => {
     expect(bench.slept).to.deep.equal([1000]);
   });
 
-  it('looks again for a while before it sleeps when told to spin', () => {
+  /** Turns before each sleep of a pump whose every sleep ends with a packet `afterUs` later. */
+  function turnsBeforeSleeps(afterUs: number, sleeps: number, lookUs = 10): number[] {
     const bench = new Bench();
+    const turns: number[] = [];
     bench.waiting = 1;
     const clock = (): number => {
-      bench.nowUs += 10;
+      bench.nowUs += lookUs;
       return bench.nowUs;
     };
-    bench.onWait = () => bench.stop();
+    bench.onWait = () => {
+      turns.push(bench.log.filter((line) => line.startsWith('poll')).length);
+      bench.nowUs += afterUs;
+      bench.waiting = 1;
+      if (turns.length === sleeps) bench.stop();
+    };
     bench.pump({ clock, spinUs: 100 }).run();
-    const polls = bench.log.filter((line) => line.startsWith('poll')).length;
-    expect(polls).to.be.within(6, 8);
-    expect(bench.slept).to.have.length(1);
+    return turns.map((count, i) => count - (turns[i - 1] ?? 0));
+  }
+
+  it('looks again for a while before it sleeps once its waits have been short', () => {
+    const turns = turnsBeforeSleeps(20, 12);
+    expect(turns.slice(0, 8)).to.deep.equal([2, 2, 2, 2, 2, 2, 2, 2]);
+    expect(turns[8]).to.be.within(6, 12);
+    // The packet came only when it slept: that was a long wait, and looking stops.
+    expect(turns.slice(9)).to.deep.equal([2, 2, 2]);
+  });
+
+  it('does not look again when its waits are long, or when a look takes long', () => {
+    expect(new Set(turnsBeforeSleeps(500, 12))).to.deep.equal(new Set([2]));
+    expect(new Set(turnsBeforeSleeps(20, 12, 300))).to.deep.equal(new Set([2]));
   });
 
   it('rings the threads at the end of the turn', () => {

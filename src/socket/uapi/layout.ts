@@ -50,6 +50,8 @@ export const G_TEXT_BYTES = 15;
 /** Batches of traced packets that the main thread has not finished, and packets not traced. */
 export const G_TAP_IN_FLIGHT = 16;
 export const G_TAP_DROPPED = 17;
+/** How long threads look for news before they sleep, while that pays, µs; 0 = not at all. */
+export const G_SPIN_US = 18;
 export const G_TEXT = 64;
 export const G_TEXT_MAX_BYTES = 4096;
 const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;

@@ -22,6 +22,7 @@ import {
   E_HEAD,
   E_TAIL,
   epollAt,
+  G_SPIN_US,
   G_STACK_SLEEPING,
   G_STATE,
   G_TURNS,
@@ -42,6 +43,7 @@ import {
   threadAt,
 } from './layout.js';
 import { causeOfDeath, type SharedMemory } from './shared.js';
+import { LOOK_MOST_US, Spin } from './spin.js';
 
 /** T_SLEEPING of a thread whose event loop sleeps: any of its epoll instances may wake it. */
 export const SLEEPING_EVENT_LOOP = -1;
@@ -58,6 +60,9 @@ const STALL_SECONDS_MAX = 10;
  * ms.
  */
 const ROOM_WAIT_MS = 50;
+
+/** Looks for news between two looks at the clock. */
+const LOOKS_AT_A_TIME = 32;
 
 /** Atomics.waitAsync (ES2024), which the ES2023 library does not declare. */
 interface WaitAsync {
@@ -85,6 +90,7 @@ export class ThreadPort {
 
   private readonly at: number;
   private readonly wakeStack: () => void;
+  private readonly spin: Spin;
   private ticket = 0;
   private seen = 0;
 
@@ -104,6 +110,7 @@ export class ThreadPort {
     this.wakeStack = wakeStack;
     this.ticket = this.ctl[this.at + T_DONE]!;
     this.heartbeat = new Heartbeat(this.ctl, this.at);
+    this.spin = new Spin(this.ctl[G_SPIN_US]!);
   }
 
   /** False once the stack thread has ended, in order or not; `failure` has the reason. */
@@ -259,16 +266,36 @@ export class ThreadPort {
    * @returns when it woke, performance.now()
    */
   sleep(epoll: number, timeoutMs: number): number {
-    const { ctl, at } = this;
+    const { ctl, at, spin } = this;
+    const startMs = performance.now();
+    if (spin.pays && this.look(epoll, startMs)) return this.heartbeat.waited();
     const seen = Atomics.load(ctl, at + T_WAKE);
     const before = Atomics.exchange(ctl, at + T_SLEEPING, epoll + 1);
     if (this.readyEmpty(epoll) && this.alive) Atomics.wait(ctl, at + T_WAKE, seen, timeoutMs);
     const wokeMs = this.heartbeat.waited();
+    spin.waited((wokeMs - startMs) * 1000);
     Atomics.store(ctl, at + T_SLEEPING, before);
     // The event loop of this thread was asleep around us and may have missed its ring: have it look
     // again.
     if (before !== 0) this.ringSelf();
     return wokeMs;
+  }
+
+  /** Looks for news for a while: true when there is some. */
+  private look(epoll: number, startMs: number): boolean {
+    const { spin } = this;
+    let nowMs = startMs;
+    while ((nowMs - startMs) * 1000 < spin.mostUs && this.alive) {
+      for (let i = 0; i < LOOKS_AT_A_TIME; i++) {
+        if (this.readyEmpty(epoll)) continue;
+        spin.waited((nowMs - startMs) * 1000);
+        return true;
+      }
+      const beforeMs = nowMs;
+      nowMs = performance.now();
+      if ((nowMs - beforeMs) * 1000 > LOOK_MOST_US) spin.interrupted();
+    }
+    return false;
   }
 
   /** Ends this thread's own `ring` promise, as if something had become ready. */

@@ -1,0 +1,55 @@
+/** Looking before sleeping: when it begins and ends, and that a thread that looks is not rung. */
+import { expect } from 'chai';
+import { AF_INET, EPOLL_CTL_ADD, EPOLLOUT, SOCK_STREAM } from '../../src/socket/uapi/constants.js';
+import { G_SPIN_US, T_SLEEPING, threadAt } from '../../src/socket/uapi/layout.js';
+import { Spin } from '../../src/socket/uapi/spin.js';
+import { inlineStack } from '../stack/inline-stack.js';
+
+describe('socket/uapi/spin', () => {
+  it('pays after eight short waits, until long ones or an interruption', () => {
+    const spin = new Spin(100);
+    for (let i = 0; i < 8; i++) {
+      expect(spin.pays).to.equal(false);
+      spin.waited(100);
+    }
+    expect(spin.pays).to.equal(true);
+    spin.waited(101);
+    expect(spin.pays).to.equal(false);
+    for (let i = 0; i < 30; i++) spin.waited(0);
+    spin.waited(1e6);
+    expect(spin.pays).to.equal(true);
+    spin.waited(1e6);
+    expect(spin.pays).to.equal(false);
+    for (let i = 0; i < 8; i++) spin.waited(0);
+    spin.interrupted();
+    expect(spin.pays).to.equal(false);
+  });
+
+  it('never pays when it is switched off', () => {
+    const spin = new Spin(0);
+    for (let i = 0; i < 8; i++) spin.waited(0);
+    expect(spin.pays).to.equal(false);
+  });
+
+  it('finds news without a sleep, and sleeps when there is none', () => {
+    const inline = inlineStack();
+    const { ctl, layout } = inline.shared;
+    ctl[G_SPIN_US] = 50;
+    const { port, sys } = inline.thread();
+    const epfd = sys.epoll_create1(0);
+    // A ready ring that is not empty ends a sleep at once: such waits are short.
+    const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
+    sys.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, { events: EPOLLOUT, data: 0 });
+    inline.syscalls.ready(fd, EPOLLOUT);
+    for (let i = 0; i < 8; i++) port.sleep(0, 0);
+    const sleeping = threadAt(layout, port.number) + T_SLEEPING;
+    Atomics.store(ctl, sleeping, 77);
+    port.sleep(0, 1000);
+    // It has not said that it sleeps, so nobody would ring it.
+    expect(ctl[sleeping]).to.equal(77);
+    expect(port.popReady(0)).to.equal(fd);
+    Atomics.store(ctl, sleeping, 0);
+    const startMs = performance.now();
+    expect(port.sleep(0, 1)).to.be.greaterThan(startMs);
+  });
+});

@@ -29,7 +29,7 @@ export const BLOCK_OWNER = 4;
 export const BLOCK_EVENTS = 5;
 /** SO_ERROR: a positive errno, taken by whoever reads it. */
 export const BLOCK_ERROR = 6;
-/** SHUT_* bits the application asked for: 1 = reading, 2 = writing. */
+/** What a child has from its listener, shut down before listen(): 1 = reading, 2 = writing. */
 export const BLOCK_SHUT = 7;
 /** Addresses as u32 bit patterns, ports in host order. */
 export const BLOCK_LADDR = 8;

@@ -162,7 +162,6 @@ export function tcpListen(tcp: Tcp, tcb: Tcb, backlog: number): number {
   else tcb.listen.backlog = limit;
   if (listening) return 0;
   fastopenListen(tcp, tcb, limit);
-  tcb.shutdown = 0;
   setState(tcp, tcb, TCP_LISTEN);
   error = inetHashListen(tcp.hashinfo, tcb);
   if (error !== 0) {

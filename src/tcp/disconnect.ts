@@ -4,7 +4,7 @@
  * peer is told is calls.ts.
  */
 import { RING_HEAD, RING_TAIL } from '../net/ring.js';
-import { BLOCK_PEEK_OFF, BLOCK_SND_FLAGS } from '../net/sockmem.js';
+import { BLOCK_PEEK_OFF, BLOCK_SHUT, BLOCK_SND_FLAGS } from '../net/sockmem.js';
 import { urgentForget } from '../net/urgent.js';
 import { inetBhash2UpdateSaddr } from '../reuseport/bhash.js';
 import { SK_FULL } from '../reuseport/sock-common.js';
@@ -54,6 +54,7 @@ function forgetConnection(tcp: Tcp, tcb: Tcb): void {
   }
   ctl[tcb.at + BLOCK_SND_FLAGS] = 0;
   Atomics.store(ctl, tcb.at + BLOCK_PEEK_OFF, 0);
+  Atomics.store(ctl, tcb.at + BLOCK_SHUT, 0);
   urgentForget(ctl, tcb.at);
 }
 

@@ -8,6 +8,7 @@ import {
   BLOCK_OPTIONS,
   BLOCK_PEEK_OFF,
   BLOCK_RCVTIMEO,
+  BLOCK_SHUT,
   BLOCK_SNDTIMEO,
 } from '../net/sockmem.js';
 import { publishLowat, publishNotsent } from './publish.js';
@@ -46,6 +47,7 @@ export function inheritOptions(tcp: Tcp, child: Tcb, listener: Tcb): void {
   child.lingerOn = listener.lingerOn;
   child.lingerSeconds = listener.lingerSeconds;
   child.listenerFd = listener.fd;
+  child.shutdown = tcp.ctl[child.at + BLOCK_SHUT] = listener.shutdown;
   inheritTcpOptions(child, listener);
   for (const word of BLOCK_WORDS_KEPT) tcp.ctl[child.at + word] = tcp.ctl[listener.at + word]!;
   publishLowat(tcp, child);

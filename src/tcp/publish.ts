@@ -88,10 +88,13 @@ export function publishChoice(
 export function publishState(tcp: Tcp, tcb: Tcb, events: number): void {
   const { ctl } = tcp;
   let bits = 0;
-  if (tcb.state === TCP_CLOSE || tcb.shutdown === (RCV_SHUTDOWN | SEND_SHUTDOWN)) bits |= EPOLLHUP;
-  const drained = tcb.state === TCP_LISTEN && tcb.listen!.drained;
-  if ((tcb.shutdown & RCV_SHUTDOWN) !== 0 || drained) bits |= EPOLLRDHUP;
-  if (mayWrite(tcb) || (tcb.shutdown & SEND_SHUTDOWN) !== 0) bits |= EPOLLOUT;
+  const listening = tcb.state === TCP_LISTEN;
+  // What was shut down before listen() is for the children.
+  const shutdown = listening ? 0 : tcb.shutdown;
+  if (tcb.state === TCP_CLOSE || shutdown === (RCV_SHUTDOWN | SEND_SHUTDOWN)) bits |= EPOLLHUP;
+  const drained = listening && tcb.listen!.drained;
+  if ((shutdown & RCV_SHUTDOWN) !== 0 || drained) bits |= EPOLLRDHUP;
+  if (mayWrite(tcb) || (shutdown & SEND_SHUTDOWN) !== 0) bits |= EPOLLOUT;
   if (tcb.error !== 0) bits |= EPOLLERR;
   if (earlyWrite(tcb)) bits |= EARLY_WRITE;
   if (tcb.finReceived) bits |= STREAM_ENDED;

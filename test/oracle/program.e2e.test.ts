@@ -47,6 +47,14 @@ const FOUND: Readonly<Record<string, string>> = {
   'SO_REUSEPORT cleared later still shares the port': `
     socket(#0, 0, 0) socket(#1, 0, 0) reuseport(#1, 1, 0) reuseport(#0, 1, 0)
     listen(#0, -1, 0) reuseport(#0, 0, 0) bind(#1, 0, 1)`,
+  'what was shut down before listen() is shut down in what is accepted': `
+    socket(#1, 0, 0) socket(#3, 0, 0) bind(#1, 2130706433, 2) shutdown(#1, 1, 0) listen(#1, 5, 1)
+    connect(#3, 2130706433, 2) recvWith(#3, 7, 4) poll(#1, 0, 0) accept(#1, 5, 0) send(#5, 0, 0)
+    poll(#5, 0, 0) disconnect(#5, 0, 0) poll(#5, 0, 0)`,
+  'reading as well': `
+    socket(#1, 0, 0) socket(#3, 0, 0) bind(#1, 2130706433, 2) shutdown(#1, 2, 0) listen(#1, 5, 1)
+    connect(#3, 2130706433, 2) send(#3, 0, 0) poll(#1, 0, 0) accept(#1, 5, 0) recv(#5, 0, 0)
+    recv(#5, 0, 0) poll(#5, 0, 0) close(#1, 0, 0) poll(#5, 0, 0)`,
   'a port that was bound is for connect() again': `
     socket(#0, 0, 0) socket(#1, 0, 0) socket(#3, 1000, 0) connect(#3, 2130706433, 1)
     bind(#0, 2130706434, 1) close(#0, 0, 0) connect(#1, 2130706433, 2)`,

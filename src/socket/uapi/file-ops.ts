@@ -51,8 +51,7 @@ export { fileInq, fileRead, fileTakenDue } from './file-read.js';
 export { fileOutq, filePublishedDue, fileWrite, NEED_RING } from './file-write.js';
 
 /**
- * BLOCK_FLAGS bits: a shutdown was asked for and is on its way to the stack (which publishes
- * BLOCK_SHUT).
+ * BLOCK_FLAGS bits: a shutdown was asked for, and is on its way to the stack or has come there.
  */
 export const FILE_SHUT_RD = 4;
 export const FILE_SHUT_WR = 8;

@@ -12,6 +12,7 @@ const [MSG_PEEK, MSG_FASTOPEN, MSG_MORE] = [2, 0x20000000, 0x8000];
 const [SO_PEEK_OFF, SO_BINDTOIFINDEX, SO_MAX_PACING_RATE, SO_PEERCRED] = [42, 62, 47, 17];
 const [IP_FREEBIND, IP_TRANSPARENT] = [15, 19];
 const [TCP_SAVE_SYN, TCP_SAVED_SYN, TCP_CC_INFO] = [27, 28, 26];
+const [SIOCOUTQ, SIOCOUTQNSD, TCP_INFO, INFO_WORDS] = [0x5411, 0x894b, 11, 61];
 const USER = 1000;
 
 function connected(calls: SocketCalls, port: number, saveSyn = 0): [number, number] {
@@ -129,6 +130,44 @@ export const RARE_CASES: Readonly<Record<string, Case>> = {
         return `${name} ${uid} ${said.join(' ')}`;
       }),
     );
+  },
+  'what is queued when the peer resets stays counted': ({ calls }, port) => {
+    const [client, child] = connected(calls, port);
+    const chunk = new Uint8Array(65_536);
+    for (let i = 0; i < 400 && calls.send(client, chunk) > 0; i++);
+    calls.abort(child);
+    const queued = (): string =>
+      [SIOCOUTQ, SIOCOUTQNSD].map((request) => calls.ioctl(client, request) > 0).join();
+    const said = [queued(), asked(calls, client, SOL_SOCKET, 4), queued()];
+    return [...said, outcome(calls.ioctl(calls.socket(), SIOCOUTQNSD))];
+  },
+  'TCP_INFO where there is no peer': ({ calls }, port) => {
+    const listener = calls.socket();
+    calls.bind(listener, LOCALHOST, port);
+    calls.listen(listener, 5);
+    calls.connect(calls.socket(), LOCALHOST, port);
+    const since = new Set([1, 11, 13, 14]);
+    return [listener, calls.socket()].map((fd) => {
+      const info = new Int32Array(INFO_WORDS);
+      calls.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info);
+      // Times since the machine was started, and whether the rate was limited, are not here.
+      return [...info].map((word, i) => (since.has(i) ? 0 : word)).join();
+    });
+  },
+  'TCP_INFO: the bytes of our SYN are counted, and the MSS without timestamps': (
+    { calls },
+    port,
+  ) => {
+    const [client, child] = connected(calls, port);
+    calls.send(client, new Uint8Array(1000));
+    calls.recv(child, 1000);
+    calls.send(child, new Uint8Array(2000));
+    calls.recv(client, 5000);
+    return [client, child].map((fd) => {
+      const info = new Int32Array(INFO_WORDS);
+      calls.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info);
+      return [0, 15, 21, 30, 32, 38, 39, 48, 50].map((i) => `${i}: ${info[i]}`).join();
+    });
   },
   SO_BINDTOIFINDEX: ({ calls }) => {
     return [0, USER].map((uid) => {

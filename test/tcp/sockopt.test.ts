@@ -319,7 +319,7 @@ describe('tcp: TCP_INFO', () => {
     expect(out[15]).to.equal(1500);
     expect(out[16]).to.equal(64_088);
     expect([out[17], out[18]]).to.deep.equal([100_000, 50_000]);
-    expect([out[19], out[20], out[21], out[22]]).to.deep.equal([0x7fffffff, 10, 1460, 3]);
+    expect([out[19], out[20], out[21], out[22]]).to.deep.equal([0x7fffffff, 10, 1448, 3]);
     expect(out[24]).to.equal(14_480);
     expect(out[25]).to.equal(0);
   });

@@ -205,9 +205,11 @@ export function fileOutqNotSent(mem: SocketMemory, fd: number): number {
   const at = mem.blockAt(fd);
   const state = Atomics.load(ctl, at + BLOCK_STATE);
   if (state === TCP_LISTEN) return -EINVAL;
-  if (unopened(state) || state === TCP_CLOSE) return 0;
+  if (unopened(state)) return 0;
   const tail = Atomics.load(ctl, at + BLOCK_SND + RING_TAIL);
   const unsent = (tail - Atomics.load(ctl, at + BLOCK_SND_NXT)) | 0;
+  // What a reset has left in the ring stays counted; a disconnected socket has nothing there.
+  if (state === TCP_CLOSE) return Math.min(Math.max(0, unsent), ringUsed(ctl, at + BLOCK_SND));
   return Math.max(0, unsent + (finUnacked(state) ? 1 : 0));
 }
 

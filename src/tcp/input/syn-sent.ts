@@ -105,6 +105,8 @@ function takeSyn(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 }
 
 function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  // Our SYN counts here, that of a passive open does not (Linux: tcp_snd_una_update).
+  tcb.bytesAcked = tcb.counts.bytesAcked = (seg.ack - tcb.iss) | 0;
   tcb.sndUna = seg.ack;
   tcb.sndSml = tcb.sndUna;
   tcb.lastReceivedUs = tcb.lastSentUs = tcp.net.nowUs;

@@ -5,9 +5,11 @@
 import { RING_TAIL } from '../../net/ring.js';
 import { acceptQueueLength } from '../accept-queue.js';
 import { ecnInfo } from '../ecn.js';
+import { INITIAL_SEGMENTS } from '../init-transfer.js';
 import { advertisedMss, currentMss, pathMtu } from '../mss.js';
-import { TCP_LISTEN } from '../state.js';
-import type { Tcb } from '../tcb.js';
+import { TIMESTAMP_BYTES } from '../options.js';
+import { TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT } from '../state.js';
+import { RTO_INITIAL_US, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 
 export const TCP_INFO_WORDS = 70;
@@ -25,13 +27,32 @@ export function tcpInfo(tcp: Tcp, tcb: Tcb, out: Int32Array): number {
   if (tcb.state === TCP_LISTEN) {
     info[6] = acceptQueueLength(tcp, tcb);
     info[7] = tcb.listen!.backlog;
+    info[20] = INITIAL_SEGMENTS;
+    info[22] = tcp.net.sysctl.tcpReordering;
+    pacingRates(tcb, info);
   } else {
     firstWords(tcp, tcb, info);
     laterWords(tcp, tcb, info);
+    if (tcb.state === TCP_CLOSE && tcb.dport === 0) withoutPeer(info);
   }
   if (info === out) return TCP_INFO_WORDS;
   out.set(info.subarray(0, out.length));
   return out.length;
+}
+
+/** What a socket without a peer does not know yet, and what it would begin with. */
+function withoutPeer(info: Int32Array): void {
+  info[5] = info[15] = info[16] = info[21] = 0;
+  info[18] = RTO_INITIAL_US / 4;
+  info[20] = INITIAL_SEGMENTS;
+}
+
+/** Nothing is paced, but the pace sets the size of bursts; there is no limit to it unless set. */
+function pacingRates(tcb: Tcb, info: Int32Array): void {
+  const { maxPacingRate } = tcb.rare;
+  info.fill(-1, 26, 30);
+  if (maxPacingRate !== Infinity) putLong(info, 28, maxPacingRate);
+  if (tcb.sender !== null) putLong(info, 26, Math.floor(tcb.sender.pacingRate));
 }
 
 /** tcpi_backoff to tcpi_total_retrans: what there was from the beginning. */
@@ -64,7 +85,9 @@ function firstWords(tcp: Tcp, tcb: Tcb, info: Int32Array): void {
   info[18] = tcb.mdevUs / 4;
   info[19] = tcb.ssthresh;
   info[20] = tcb.cwnd;
-  info[21] = advertisedMss(tcp, tcb);
+  // Once timestamps are agreed on they are room that text does not have.
+  const stamped = tcb.tsOk && tcb.state !== TCP_SYN_SENT;
+  info[21] = advertisedMss(tcp, tcb) - (stamped ? TIMESTAMP_BYTES : 0);
   info[22] = s === null ? tcp.net.sysctl.tcpReordering : s.reordering;
   info[23] = tcb.rcvRttUs;
   info[24] = tcb.rcvqSpace;
@@ -74,14 +97,10 @@ function firstWords(tcp: Tcp, tcb: Tcb, info: Int32Array): void {
 /** What later kernels added. */
 function laterWords(tcp: Tcp, tcb: Tcb, info: Int32Array): void {
   const { counts } = tcb;
-  // Nothing is paced, but the pace sets the size of bursts; there is no limit to it.
-  info.fill(-1, 26, 30);
+  pacingRates(tcb, info);
   info[37] = -1;
-  const { maxPacingRate } = tcb.rare;
-  if (maxPacingRate !== Infinity) putLong(info, 28, maxPacingRate);
   const s = tcb.sender;
   if (s !== null) {
-    putLong(info, 26, Math.floor(s.pacingRate));
     info[37] = Math.min(s.minRtt.value, 0xffffffff);
     info[48] = s.delivered;
     info[49] = s.deliveredCe;

@@ -17,9 +17,12 @@ const NAMES: ReadonlyMap<string, number> = new Map<string, number>([
   ['INADDR_ANY', 0],
 ]);
 
-/** Has the name a value here? */
+/** Names of what the stack takes and does nothing about. */
+const WITHOUT_MEANING = new Set(['MSG_EOR']);
+
+/** Has the name a value here, and a meaning? */
 export function isKnownName(name: string): boolean {
-  return NAMES.has(name);
+  return NAMES.has(name) && !WITHOUT_MEANING.has(name);
 }
 
 /** The arguments of one call, with the line for messages. */

@@ -215,7 +215,8 @@ export class Interpreter {
 
   private inject(action: PacketAction, line: number): void {
     const { body, ip } = action;
-    const tos = ip.tos ?? (typeof ip.ecn === 'number' ? ip.ecn : 0);
+    const marks = ((ip.dscp ?? 0) << 2) | (typeof ip.ecn === 'number' ? ip.ecn : 0);
+    const tos = ip.tos ?? marks;
     const header = { tos, ttl: ip.ttl ?? INBOUND_TTL };
     if (body.protocol === 'icmp') this.injectIcmp(action, body, header, line);
     else this.injectSegment(action, body, header, line);

@@ -58,6 +58,10 @@ function ipSides(ip: IpInfo, packet: LivePacket): { same: boolean; wanted: strin
     wanted.push(`tos 0x${ip.tos.toString(16)}`);
     is.push(`tos 0x${packet.tos.toString(16)}`);
   }
+  if (ip.dscp !== null) {
+    wanted.push(`dscp ${ip.dscp}`);
+    is.push(`dscp ${packet.tos >> 2}`);
+  }
   if (ip.ttl !== null) {
     wanted.push(`ttl ${ip.ttl}`);
     is.push(`ttl ${packet.ttl}`);

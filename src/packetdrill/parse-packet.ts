@@ -35,21 +35,31 @@ const ECN_MARKS: Readonly<Record<string, number | 'ect01'>> = {
   ce: 3,
   ect01: 'ect01',
 };
+/** Code points by name (RFC 2474, RFC 2597, RFC 3246, RFC 5865, RFC 8622); csN is 8 N. */
+const DSCP: Readonly<Record<string, number>> = {
+  ...{ be: 0, ef: 46, va: 44, le: 1, af11: 10, af12: 12, af13: 14, af21: 18, af22: 20, af23: 22 },
+  ...{ af31: 26, af32: 28, af33: 30, af41: 34, af42: 36, af43: 38 },
+};
 const ELSEWHERE = new Set(['gre', 'mpls', 'encap', 'ipv6', 'udp']);
 
 /** What follows the time of a packet event; the direction is next. */
 export function parsePacket(reader: TokenReader, connection: string | null): PacketAction {
   const direction = reader.next().text === '<' ? 'in' : 'out';
-  const ip: IpInfo = { ecn: null, tos: null, ttl: null };
+  const ip: IpInfo = { ecn: null, tos: null, dscp: null, ttl: null };
   let remoteAddress: string | null = null;
+  let echoed: Sequence | null = null;
   for (;;) {
-    if (reader.sees('(') || reader.sees('[')) parseIpInfo(reader, ip);
+    if (reader.sees('[') && startsEchoed(reader)) echoed = parseEchoed(reader);
+    else if (reader.sees('(') || reader.sees('[')) parseIpInfo(reader, ip);
     else if (reader.sees('ipv4')) remoteAddress = parseAddresses(reader, ip, direction);
     else break;
   }
   const { text, line, kind } = reader.peek();
   if (kind === 'word' && ELSEWHERE.has(text)) throw new UnsupportedError(line, `${text} packets`);
-  const body = reader.sees('icmp') ? parseIcmp(reader) : parseTcp(reader, remoteAddress, direction);
+  if (echoed !== null && !reader.sees('icmp')) reader.fail('`icmp`');
+  const body = reader.sees('icmp')
+    ? parseIcmp(reader, echoed)
+    : parseTcp(reader, remoteAddress, direction);
   return { kind: 'packet', connection, direction, ip, body };
 }
 
@@ -73,13 +83,45 @@ function parseIpInfo(reader: TokenReader, ip: IpInfo): void {
     const token = reader.next();
     const { text, line } = token;
     if (text in ECN_MARKS) ip.ecn = ECN_MARKS[text]!;
-    else if (text === 'ecn') ip.ecn = ECN_MARKS[reader.next().text] ?? null;
+    else if (text === 'ecn') ip.ecn = parseEcn(reader);
+    else if (text === 'dscp') ip.dscp = parseDscp(reader);
     else if (text === 'tos' || text === 'class') ip.tos = reader.integer('a TOS byte');
     else if (text === 'ttl' || text === 'hlim') ip.ttl = reader.integer('a TTL');
     else if (text === 'flowlabel') throw new UnsupportedError(line, 'IPv6 flow labels');
     else wrong(token, `${text} says nothing about an IP header`);
   } while (reader.accept(','));
   reader.expect(close);
+}
+
+function parseEcn(reader: TokenReader): number | 'ect01' {
+  const mark = ECN_MARKS[reader.peek().text];
+  if (mark === undefined) reader.fail('noecn, ect0, ect1, ect01 or ce');
+  reader.next();
+  return mark;
+}
+
+function parseDscp(reader: TokenReader): number {
+  if (reader.is('integer') || reader.is('hex')) return reader.integer('a code point') & 63;
+  const selector = /^cs([0-7])$/.exec(reader.peek().text);
+  const point = selector !== null ? Number(selector[1]) * 8 : DSCP[reader.peek().text];
+  if (point === undefined) reader.fail('a code point: ef, af41, cs1, …');
+  reader.next();
+  return point;
+}
+
+/** Old scripts have the segment that an ICMP message is about in front. */
+function startsEchoed(reader: TokenReader): boolean {
+  return reader.is('integer', 1) || reader.sees('udp', 1) || reader.sees('raw', 1);
+}
+
+function parseEchoed(reader: TokenReader): Sequence {
+  reader.expect('[');
+  if (reader.sees('udp') || reader.sees('raw')) {
+    throw new UnsupportedError(reader.line, `ICMP about ${reader.peek().text}`);
+  }
+  const echoed = parseSequence(reader);
+  reader.expect(']');
+  return echoed;
 }
 
 /** Flags are written without spaces: letters, `.` for ACK, a digit for the ACE field. */
@@ -123,6 +165,7 @@ function parseTcp(
   }
   const options = reader.sees('<') ? parseTcpOptions(reader, direction) : [];
   if (reader.sees('/')) throw new UnsupportedError(reader.line, 'TCP in UDP');
+  if (reader.sees('[')) throw new UnsupportedError(reader.line, 'text of a RST that says why');
   const body = { sport, dport, flags, ace, seq, ack, win, urg, options, remoteAddress };
   return { protocol: 'tcp', ...body };
 }
@@ -152,7 +195,7 @@ function parseLength(reader: TokenReader): number {
   return length;
 }
 
-function parseIcmp(reader: TokenReader): IcmpBody {
+function parseIcmp(reader: TokenReader, before: Sequence | null): IcmpBody {
   reader.expect('icmp');
   const type = named(reader.next(), ICMP_TYPES, 'type_', 'an ICMP type');
   let code = 0;
@@ -163,14 +206,7 @@ function parseIcmp(reader: TokenReader): IcmpBody {
   }
   if (reader.accept('mtu')) mtu = reader.integer('an MTU');
   if (reader.accept('id')) id = reader.integer('an identifier');
-  let echoed: Sequence | null = null;
-  if (reader.accept('[')) {
-    if (reader.sees('udp') || reader.sees('raw')) {
-      throw new UnsupportedError(reader.line, `ICMP about ${reader.peek().text}`);
-    }
-    echoed = parseSequence(reader);
-    reader.expect(']');
-  }
+  const echoed = reader.sees('[') ? parseEchoed(reader) : before;
   return { protocol: 'icmp', type, code, mtu, id, echoed };
 }
 

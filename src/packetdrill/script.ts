@@ -69,6 +69,8 @@ export interface IpInfo {
   /** ECN bits, or 'ect01' = either ECT. */
   ecn: number | 'ect01' | null;
   tos: number | null;
+  /** The upper six bits of `tos`. */
+  dscp: number | null;
   ttl: number | null;
 }
 

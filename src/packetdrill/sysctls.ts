@@ -61,6 +61,8 @@ export function applyBaseline(sysctl: Sysctl, suite: 'google' | 'kernel' = 'goog
 /** Name and value of `net.ipv4.X=V`, `net/ipv4/X=V` or `/proc/sys/net/ipv4/X=V`. */
 export function assignmentOf(word: string, line: number): { name: string; value: string } {
   const match = ASSIGNMENT.exec(word);
+  const other = /^(?:net\.inet6?|kern|vm|hw|dev|security)\.[\w.]+(?==)/.exec(word)?.[0];
+  if (other !== undefined) throw new UnsupportedError(line, `FreeBSD's sysctl ${other}`);
   if (match === null) throw new UnsupportedError(line, `the setting ${word}`);
   const text = match[2]!.trim().replace(/\s+/g, ' ');
   const value = /^0x[0-9a-f]+$/i.test(text) ? String(Number(text)) : text;

@@ -175,9 +175,33 @@ describe('packetdrill parser', () => {
 
   it('reads IP marks, addresses, names of connections and silence', () => {
     const packet = action('0 @b > ipv4 10.0.0.1 > 10.0.0.2: [ect0,ttl 9] . 1:1(0) ack 1');
-    expect(packet).to.deep.include({ connection: 'b', ip: { ecn: 2, tos: null, ttl: 9 } });
+    expect(packet).to.deep.include({
+      connection: 'b',
+      ip: { ecn: 2, tos: null, dscp: null, ttl: 9 },
+    });
     expect((packet as PacketAction).body).to.include({ remoteAddress: '10.0.0.2' });
     expect(action('+1 @a > none')).to.deep.equal({ kind: 'nothing', connection: 'a' });
+  });
+
+  it('reads the marks of the FreeBSD dialect', () => {
+    const ip = (text: string): unknown => (action(`0 > ${text} . 1:1(0)`) as PacketAction).ip;
+    const none = { ecn: null, tos: null, dscp: null, ttl: null };
+    expect(ip('(tos 0x10, hlim 3)')).to.deep.equal({ ...none, tos: 16, ttl: 3 });
+    expect(ip('[dscp af41, ecn ce]')).to.deep.equal({ ...none, dscp: 34, ecn: 3 });
+    expect(ip('[dscp cs3,class 7]')).to.deep.equal({ ...none, dscp: 24, tos: 7 });
+    expect(ip('[dscp 0x2e,ecn ect01]')).to.deep.equal({ ...none, dscp: 46, ecn: 'ect01' });
+    expect(() => ip('[dscp best]')).to.throw(ScriptError, 'a code point');
+    expect(() => ip('[ecn best]')).to.throw(ScriptError, 'noecn, ect0');
+    expect(() => ip('[speed 3]')).to.throw(ScriptError, 'says nothing about an IP header');
+  });
+
+  it('reads flags with the ACE field in front or behind, and other notes of that dialect', () => {
+    for (const text of ['5.', '.5', 'P5.', 'P.5', 'F5.']) {
+      expect(segment(`0 > ${text} 1:1(0) ack 1`), text).to.include({ ace: 5 });
+    }
+    expect(segment('0 > . 1:1(0) ack 1! <nop,nop,TS val ... ecr 7!>').options![2]).to.include({
+      ...{ val: null, ecr: 7, ecrAbsolute: true },
+    });
   });
 
   it('reads ICMP', () => {
@@ -186,6 +210,13 @@ describe('packetdrill parser', () => {
       ...{ protocol: 'icmp', type: 3, code: 4, mtu: 1200, id: null },
       echoed: { start: 1, length: 1460, absolute: false, unchecked: false },
     });
+    const front = action('0 < [1:1461(1460)] icmp unreachable frag_needed mtu 1200');
+    expect(front).to.deep.equal(packet);
+    expect((action('0 < icmp type_200 code_9 id 7') as PacketAction).body).to.include({
+      ...{ type: 200, code: 9, id: 7, echoed: null },
+    });
+    expect(() => action('0 < [1:2(1)] . 1:1(0) win 1')).to.throw(ScriptError, 'expected `icmp`');
+    expect(() => action('0 < icmp type_256')).to.throw(ScriptError, 'is not an ICMP type');
     expect(() => action('0 < icmp nonsense')).to.throw(ScriptError, 'nonsense is not an ICMP type');
   });
 
@@ -242,6 +273,12 @@ describe('packetdrill parser', () => {
     '0 < udp (10)',
     '0 > . 1:1(0) <md5 valid,nop,nop>',
     '0 > gre: . 1:1(0)',
+    '0 > ipv4 1.2.3.4 > 5.6.7.8: ipv4 1.2.3.4 > 5.6.7.8: . 1:1(0)',
+    '0 > . 1:1(0) ack 1 <nop,nop,nop,nop>/udp(9899 > 9899)',
+    '0 > R. 1:1(0) ack 1 [cause_code 2, pen 3]',
+    '0 > [flowlabel 0x1] . 1:1(0)',
+    '0 < icmp unreachable port_unreachable [udp (10)]',
+    '0 < [raw (10)] icmp unreachable port_unreachable',
   ]) {
     it(`leaves to other systems: ${source}`, () => {
       expect(() => parseScript('t', source)).to.throw(UnsupportedError);

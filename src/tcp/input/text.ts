@@ -6,7 +6,7 @@
 import { EPOLLIN, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringHeld, ringPlace } from '../../net/ring.js';
-import { BLOCK_RCVLOWAT } from '../../net/sockmem.js';
+import { BLOCK_FLAGS, BLOCK_RCVLOWAT, FILE_ACCEPTED } from '../../net/sockmem.js';
 import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.js';
 import { ecnAcceptCwr, ecnCheckCe } from '../ecn.js';
 import { publishLowat } from '../publish.js';
@@ -198,13 +198,19 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   }
   tcb.ofoNewest = seq;
   growWindow(tcb, length);
-  if (!tcb.orphan) growReceiveSpace(tcp, tcb, tcb.rcvqSpace);
+  if (hasReader(tcp, tcb)) growReceiveSpace(tcp, tcb, tcb.rcvqSpace);
   if ((seg.flags & FIN) === 0) return;
   // Of several the first in sequence is the end of the stream: what lies behind it is never looked
   // at.
   const finSeq = (endSeq - 1) | 0;
   if (!tcb.ofoFin || before(finSeq, tcb.ofoFinSeq)) tcb.ofoFinSeq = finSeq;
   tcb.ofoFin = true;
+}
+
+/** Nobody reads what nobody has accepted yet, or what is closed (Linux: sk->sk_socket). */
+function hasReader(tcp: Tcp, tcb: Tcb): boolean {
+  if (tcb.orphan) return false;
+  return tcb.parent === null || (tcp.ctl[tcb.at + BLOCK_FLAGS]! & FILE_ACCEPTED) !== 0;
 }
 
 /**

@@ -41,7 +41,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: 'spin',
     value: 'US',
-    text: 'threads look for news so long before they sleep, µs, while that pays: for idle cores (0)',
+    text: 'how long to look for news before sleeping, µs, while that pays: for idle cores (0)',
   },
   { name: 'root', value: 'DIR', text: 'serve files under /files/' },
   { name: 'services', text: 'echo (7), discard (9), chargen (19) over TCP' },

@@ -130,6 +130,12 @@ describe('tcp: rare options', () => {
     }
   });
 
+  it('time-outs of more than 24.8 days are that long', () => {
+    const r = rig();
+    expect(set(r, SOL_SOCKET, 20, 3_000_000, 0)).to.equal(0);
+    expect(get(r, SOL_SOCKET, 20, 2)).to.deep.equal([2_147_483, 647_000]);
+  });
+
   it('flags that mean nothing to TCP are kept: by children, after disconnecting', () => {
     const r = rig({ listenerOptions: [[SOL_SOCKET, SO_DONTROUTE, 5]] });
     expect(get(r, SOL_SOCKET, SO_DONTROUTE)).to.deep.equal([1]);

@@ -69,6 +69,8 @@ export class Crowd {
   readonly clients: Client[] = [];
   readonly workers: Worker[] = [];
   readonly random: Random;
+  /** Looks that a worker takes at its queue in one step. */
+  accepts = 1;
   private readonly options: CrowdOptions;
   /** Packets under way. */
   private readonly toStack: Uint8Array[] = [];
@@ -207,7 +209,8 @@ export class Crowd {
   }
 
   private work(worker: Worker): void {
-    if (this.chance(ACCEPT_CHANCE)) {
+    for (let look = 0; look < this.accepts && worker.listenFd >= 0; look++) {
+      if (!this.chance(ACCEPT_CHANCE)) continue;
       const fd = this.host.accept(worker.listenFd);
       if (fd >= 0) {
         const client = this.clients[this.host.stack.sock(fd)!.dport - FIRST_PORT]!;
@@ -221,7 +224,7 @@ export class Crowd {
     }
     for (const fd of worker.open.keys()) {
       if (!this.chance(ANSWER_CHANCE)) continue;
-      const bytes = this.host.read(fd);
+      const bytes = this.host.read(fd, 16);
       if (bytes === -EAGAIN) continue;
       if (typeof bytes !== 'number' && bytes.length > 0) {
         this.host.write(fd, Uint8Array.of(this.workers.indexOf(worker)));

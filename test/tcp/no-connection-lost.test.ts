@@ -35,9 +35,12 @@ function slotOf(crowd: Crowd, client: Client): number {
 }
 
 /** A crowd in every phase of the victim's connections. */
-function scene(options: Pick<CrowdOptions, 'seed' | 'migrate' | 'loss'>): Scene {
+function scene(
+  options: Pick<CrowdOptions, 'seed' | 'migrate' | 'loss'>,
+  perStep: number = PER_STEP,
+): Scene {
   const crowd = new Crowd({ workers: WORKERS, ...options });
-  for (let i = 0; i < BEFORE; i++) crowd.step(PER_STEP);
+  for (let i = 0; i < BEFORE; i++) crowd.step(perStep);
   const victim = crowd.workers[VICTIM]!;
   const { host } = crowd;
   const halfOpen = new Set<Client>();
@@ -122,6 +125,18 @@ describe('tcp: no connection lost when a listener goes', () => {
       });
     }
   }
+
+  it('a dead worker takes only what it had accepted, of thousands in flight', function () {
+    this.timeout(120_000);
+    const { crowd, open, halfOpen, queued } = scene({ seed: 5, migrate: true, loss: 0 }, 11);
+    expect(crowd.waiting()).to.be.above(2000);
+    expect(halfOpen.size + queued.size).to.be.above(400);
+    crowd.kill(VICTIM);
+    crowd.accepts = 40;
+    finish(crowd);
+    expect(reset(crowd)).to.deep.equal(numbers(open));
+    expect(crowd.count(({ fate }) => fate === 'served')).to.equal(crowd.clients.length - open.size);
+  });
 
   it('leaves no descriptor and no memory behind', () => {
     const { crowd } = scene({ seed: 77, migrate: true, loss: 0.02 });

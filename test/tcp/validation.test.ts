@@ -218,6 +218,15 @@ describe('tcp: challenge ACKs and other answers to what is invalid', () => {
     ]);
   });
 
+  it('a child whose third packet has a SYN and no window answers from behind our SYN', () => {
+    const c = conversation();
+    synReceived(c);
+    // Linux: tcp_create_openreq_child starts at ISS + 1, so that is where the window ends.
+    c.peer.in('S. 0:3(3) ack 1 win 0');
+    c.peer.out('. 1:1(0) ack 1');
+    expect(c.host.counter(Mib.TCPSYNChallenge)).to.equal(1);
+  });
+
   it('out of the window: segments without text are limited, with text or FIN not', () => {
     const c = conversation();
     established(c);

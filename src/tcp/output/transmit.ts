@@ -193,10 +193,12 @@ export function transmit(tcp: Tcp, tcb: Tcb, seq: number, length: number, flags:
 /**
  * Sequence number of a segment without text: SND.NXT, or the end of the window if the peer has
  * taken that back, because it would not accept anything beyond (Linux: tcp_acceptable_seq). What
- * the scale cuts off is not taken back.
+ * the scale cuts off is not taken back. A listener's child begins behind our SYN, which its peer
+ * has acknowledged by its third packet (Linux: tcp_create_openreq_child).
  */
 export function acceptableSeq(tcb: Tcb): number {
-  const end = (tcb.sndUna + tcb.sndWnd) | 0;
+  const una = tcb.parent !== null && tcb.sndUna === tcb.iss ? tcb.sndUna + 1 : tcb.sndUna;
+  const end = (una + tcb.sndWnd) | 0;
   const beyond = (tcb.sndNxt - end) | 0;
   if (beyond <= 0 || (tcb.wscaleOk && beyond < 1 << tcb.rcvWscale)) return tcb.sndNxt;
   return end;

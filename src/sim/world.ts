@@ -33,6 +33,19 @@ const SPIN_MOST = 20_000;
 const TURNS_MOST = 3_000_000;
 const MIB_BYTES = 1 << 20;
 const ARENA_MIB = 32;
+/** After these not every segment is answered in the calm. */
+const UNANSWERED: readonly Fault[] = [
+  ...([
+    'death',
+    'reboot',
+    'tight',
+    'sysctl',
+    'options',
+    'unreachable',
+    'rate',
+    'blackhole',
+  ] as const),
+];
 /** Ports of connections that are opened from both sides. */
 const CROSSED_PORT = 7000;
 const LOOPBACK_NET = 127;
@@ -359,6 +372,8 @@ export class World implements EndpointWorld {
     // Outages that reach into the calm end when they would have, calls do not.
     this.calm = true;
     this.calmSinceUs = this.nowUs;
+    const answered = !UNANSWERED.some((fault) => this.has(fault));
+    for (const { invariants } of this.seats) invariants.answered = answered;
     for (const { host, application } of this.living()) {
       host.stack.net.nowUs = this.nowUs;
       application.becalm();

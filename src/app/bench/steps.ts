@@ -72,8 +72,9 @@ class Host {
   private readonly buffer: Uint8Array = new Uint8Array(1 << 17);
 
   constructor(address: string, seed: number) {
-    // A window for several superpackets from the start: its tuning is not what is measured.
-    const sysctl = { 'net.ipv4.tcp_rmem': '4096 1048576 16777216' };
+    // Room for several superpackets from the start: its tuning is not what is measured.
+    const room = '4096 1048576 16777216';
+    const sysctl = { 'net.ipv4.tcp_rmem': room, 'net.ipv4.tcp_wmem': room };
     this.host = new MemoryStack({ address, seed, device: this.link, gsoMaxBytes: 65_535, sysctl });
   }
 

@@ -163,9 +163,12 @@ export function currentSsthresh(tcb: Tcb): number {
   return Math.max(tcb.ssthresh, (tcb.cwnd >> 1) + (tcb.cwnd >> 2));
 }
 
-/** Sequence number behind the highest SACKed segment (Linux: tcp_highest_sack_seq). */
+/**
+ * Sequence number behind the highest SACKed segment (Linux: tcp_highest_sack_seq); SND.UNA where
+ * there is none, or only duplicate ACKs.
+ */
 export function highestSackSeq(tcb: Tcb, s: Sender): number {
-  return s.sackedOut > 0 ? s.highestSack : tcb.sndUna;
+  return tcb.sackOk && s.sackedOut > 0 ? s.highestSack : tcb.sndUna;
 }
 
 /** Moves to congestion state `to` (CA_*); the congestion control is told. */

@@ -67,6 +67,24 @@ describe('tcp: recovery without SACK', () => {
     expect([r.tcb.caState, r.tcb.cwnd]).to.deep.equal([0, 5]);
   });
 
+  it('a late segment that timestamps show is reordering by what it was late, no more', () => {
+    const r = flight({
+      syn: '<mss 1012,nop,nop,TS val 1 ecr 0>',
+      ack: '<nop,nop,TS val 2 ecr 1000>',
+      peer: { relativeTimestamps: true },
+      rttMs: 100,
+    });
+    r.host.advance(100);
+    const dup = (at: number, ecr: number) =>
+      r.peer.in(`. 1:1(0) ack ${at} <nop,nop,TS val 3 ecr ${ecr}>`);
+    for (let n = 0; n < 3; n++) dup(1, 1100);
+    expect([r.tcb.caState, r.tcb.sender!.reordering]).to.deep.equal([3, 3]);
+    // The first transmission of all five has arrived.
+    dup(5001, 1100);
+    expect(r.host.counter(Mib.TCPTSReorder)).to.equal(1);
+    expect(r.tcb.sender!.reordering).to.equal(5);
+  });
+
   // RFC 6582 3.2.
   it('a partial ACK: one hole per round trip, at once', () => {
     const r = flight({}, 10);

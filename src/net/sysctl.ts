@@ -71,6 +71,11 @@ export class Sysctl {
   tcpKeepaliveProbes = 0;
   tcpMigrateReq = 0;
   tcpMinSndMss = 0;
+  tcpMtuProbing = 0;
+  tcpBaseMss = 0;
+  tcpMtuProbeFloor = 0;
+  tcpProbeThreshold = 0;
+  tcpProbeInterval = 0;
   /** 0 reno, 1 cubic. */
   tcpCongestionControl = 0;
   tcpChildEhashEntries = 0;

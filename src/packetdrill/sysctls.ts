@@ -39,7 +39,6 @@ const WITHOUT_EFFECT = new Set([
 const ONLY_VALUE: Readonly<Record<string, string>> = {
   'net.ipv4.tcp_dsack': '1',
   'net.ipv4.tcp_fack': '0',
-  'net.ipv4.tcp_mtu_probing': '0',
   'net.ipv4.tcp_shrink_window': '0',
   'net.ipv4.tcp_stdurg': '0',
 };

@@ -12,6 +12,7 @@ import {
   FLAG_SACK_RENEGING,
   FLAG_SET_XMIT_TIMER,
 } from './ack-event.js';
+import { mtuProbeAcked } from './mtu-probe.js';
 import { rackAdvance } from './rack.js';
 import { removeRenoSacks } from './recovery.js';
 import { rttSample } from './rtt.js';
@@ -177,6 +178,7 @@ function updateRtt(tcb: Tcb, s: Sender, ev: AckEvent, sampleUs: number): boolean
 /** Text was acknowledged. */
 function progress(tcb: Tcb, s: Sender, ev: AckEvent, acked: number): void {
   ev.flag |= FLAG_SET_XMIT_TIMER;
+  mtuProbeAcked(tcb, s);
   if (!tcb.sackOk) {
     removeRenoSacks(tcb, s, acked);
     // Without SACK nobody knows which of them it was.

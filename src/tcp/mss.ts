@@ -44,16 +44,28 @@ export function advertisedMss(tcp: Tcp, tcb: Tcb, req: SockCommon = tcb): number
   return tcb.userMss > 0 ? Math.min(mss, tcb.userMss) : mss;
 }
 
+/** Payload of a packet of `mtu` bytes, not more than the peer takes (Linux: tcp_mtu_to_mss). */
+export function mtuToMss(tcb: Tcb, mtu: number): number {
+  let mss = Math.min(tcb.mssClamp, mtu - HEADERS_BYTES);
+  if (tcb.userMss > 0) mss = Math.min(mss, tcb.userMss);
+  mss = Math.max(mss, tcb.tcp.net.sysctl.tcpMinSndMss);
+  return tcb.tsOk ? mss - TIMESTAMP_BYTES : mss;
+}
+
 /**
  * Payload of a full segment now: peer's MSS and path MTU, less the options on every segment (RFC
- * 9293 MUST-16).
+ * 9293 MUST-16); not more than has been seen to get through while the path is searched (RFC 4821).
  */
 export function syncMss(tcp: Tcp, tcb: Tcb, peerMss: number): void {
   tcb.mssClamp = peerMss;
-  let mss = Math.min(peerMss, pathMtu(tcp, tcb) - HEADERS_BYTES);
-  if (tcb.userMss > 0) mss = Math.min(mss, tcb.userMss);
-  mss = Math.max(mss, tcp.net.sysctl.tcpMinSndMss);
-  tcb.sndMss = tcb.tsOk ? mss - TIMESTAMP_BYTES : mss;
+  const mtu = pathMtu(tcp, tcb);
+  const search = tcb.mtuSearch;
+  if (search === null) {
+    tcb.sndMss = mtuToMss(tcb, mtu);
+  } else {
+    search.high = Math.min(search.high, mtu);
+    tcb.sndMss = mtuToMss(tcb, Math.min(mtu, search.low));
+  }
 }
 
 /** DF on packets of the connection (Linux: ip_dont_fragment). */

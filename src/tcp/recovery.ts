@@ -19,6 +19,7 @@ import {
 import { CA_CWR, CA_DISORDER, CA_LOSS, CA_OPEN, CA_RECOVERY } from './ca-state.js';
 import { ecnQueueCwr } from './ecn.js';
 import { currentMss } from './mss.js';
+import { mtuProbeLost } from './mtu-probe.js';
 import { endCwndReduction, enterCwr, initCwndReduction } from './prr.js';
 import { markLost, newrenoMarkLost, rackMarkLost, rackTimeLeft } from './rack.js';
 import { NONE, SACKED_ACKED } from './rtx-queue.js';
@@ -145,7 +146,8 @@ export function enterLoss(tcb: Tcb, s: Sender): void {
   s.highSeq = tcb.sndNxt;
   s.tlpOut = false;
   ecnQueueCwr(tcb);
-  s.frto = tcpFrto !== 0 && (fresh || tcb.retransmits > 0);
+  const probing = tcb.mtuSearch !== null && tcb.mtuSearch.probeSize !== 0;
+  s.frto = tcpFrto !== 0 && (fresh || tcb.retransmits > 0) && !probing;
 }
 
 /**
@@ -261,6 +263,10 @@ function maybeRecover(tcb: Tcb, s: Sender, ev: AckEvent, dupAcks: number): boole
   identifyPacketLoss(tcb, s, ev);
   if (s.lostOut === 0) {
     tryToOpen(tcb, s, ev);
+    return false;
+  }
+  if (tcb.caState < CA_CWR && mtuProbeLost(tcb)) {
+    simpleRetransmit(tcb);
     return false;
   }
   enterRecovery(tcb, s, (ev.flag & FLAG_ECE) !== 0);

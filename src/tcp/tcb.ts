@@ -12,6 +12,7 @@ import { RENO } from './cong/reno.js';
 import { Counts } from './counts.js';
 import type { ActiveFastopen } from './fastopen-path.js';
 import type { ListenState } from './listen-state.js';
+import type { MtuSearch } from './mtu-probe.js';
 import type { Ranges } from './ranges.js';
 import type { Sender } from './sender.js';
 import { TcpSock } from './sock.js';
@@ -263,6 +264,8 @@ export class Tcb extends TcpSock {
   mssClamp: number = DEFAULT_MSS;
   /** Path MTU learnt from ICMP, 0 = the device's. */
   pmtu = 0;
+  /** The search for the path MTU without ICMP (mtu-probe.ts), null = there is none. */
+  mtuSearch: MtuSearch | null = null;
   /** ICMP claimed less than Linux believes: packets of the least size go without DF. */
   pmtuLocked = false;
   /** TCP_DEFER_ACCEPT as SYN-ACK time-outs: that long a third ACK without text is not enough. */

@@ -18,6 +18,7 @@ import {
   type TimewaitSock,
   timewaitKill,
 } from './minisocks.js';
+import { mtuBlackHole } from './mtu-probe.js';
 import { cwndReduction } from './prr.js';
 import { rackReoTimeout } from './rack.js';
 import { enterLoss, enterRecovery } from './recovery.js';
@@ -125,6 +126,9 @@ function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
     tcb.retransStampUs = tcp.net.nowUs;
   }
   if (!probing) tcp.net.count(Mib.TCPTimeouts);
+  if (!probing && tcb.retransmits > 0 && timedOut(tcb, tcp.net.sysctl.tcpRetries1)) {
+    mtuBlackHole(tcp, tcb);
+  }
   const tired = givesUp(tcp, tcb);
   fastopenDetectBlackhole(tcp, tcb, tired);
   if (tcb.orphan && outOfResources(tcp, tcb, tcb.rtoUs < RTO_MAX_US || !tired)) return;
@@ -171,9 +175,17 @@ function givesUp(tcp: Tcp, tcb: Tcb): boolean {
   if (tcb.userTimeoutMs > 0) return false;
   const alive = tcb.rtoUs < RTO_MAX_US;
   const retries = tcb.orphan ? orphanRetries(tcp, tcb, alive) : sysctl.tcpRetries2;
-  // Ours may be the floor itself; a kernel's is always a little longer, so that the first time-out
-  // makes no difference there.
-  return nowUs - tcb.retransStampUs >= modelTimeoutUs(retries, RTO_MIN_US) - RTO_MIN_US;
+  return timedOut(tcb, retries);
+}
+
+/**
+ * Has nothing come through for as long as so many retransmissions take at least (Linux:
+ * retransmits_timed_out)? Ours may be the floor itself; a kernel's is always a little longer, so
+ * that the first time-out makes no difference there.
+ */
+function timedOut(tcb: Tcb, retries: number): boolean {
+  const sinceUs = tcb.tcp.net.nowUs - tcb.retransStampUs;
+  return sinceUs >= modelTimeoutUs(retries, RTO_MIN_US) - RTO_MIN_US;
 }
 
 /** RFC 5482 3.1, RFC 9293 MUST-21, µs; Infinity = the limits of the sysctls hold. */

@@ -51,6 +51,11 @@ const IP: readonly FamilyRow[] = [
     ['3', 'MUST', 'a path MTU is lowered by ICMP, never raised', 'not below 552, as Linux'],
     ['6.4', 'SHOULD', 'what was too large goes again at once, without a smaller window'],
   ]),
+  ...rows(4821, [
+    ['7.4', 'SHOULD', 'a probe in the midst of the range, with enough text behind it'],
+    ['7.6', 'MUST', 'a probe that is lost alone lowers the range, not the window'],
+    ['7.7', 'SHOULD', 'black holes: smaller segments when nothing comes through'],
+  ]),
   ...rows(1981, [['', 'MUST', 'path MTU discovery of IPv6', 'IPv6 is not there', 'absent']]),
   ...rows(6633, [['', 'MUST', 'source quench is ignored']]),
 ];

@@ -19,7 +19,7 @@ import type { Skb } from '../../net/skb.js';
 import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import { SK_FULL, SK_REQUEST } from '../../reuseport/sock-common.js';
 import { type RequestSock, requestDrop } from '../minisocks.js';
-import { HEADERS_BYTES, pathMtu } from '../mss.js';
+import { pathMtu, syncMss } from '../mss.js';
 import { rememberPath } from '../path-cache.js';
 import { simpleRetransmit } from '../recovery.js';
 import { rtoMaxUs, setRto } from '../rtt.js';
@@ -149,7 +149,6 @@ function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   tcb.pmtu = pmtu;
   rememberPath(tcp, tcb);
   if (synOutstanding(tcb)) return;
-  const options = tcb.tsOk ? 12 : 0;
-  tcb.sndMss = Math.min(tcb.sndMss, pmtu - HEADERS_BYTES - options);
+  syncMss(tcp, tcb, tcb.mssClamp);
   if (simpleRetransmit(tcb)) tcp.mark(tcb, PENDING_OUTPUT);
 }

@@ -19,6 +19,7 @@ import { initialCwnd } from '../init-transfer.js';
 import { migrationTarget, requestChosen } from '../migrate.js';
 import { type RequestSock, requestDrop, requestUnlink } from '../minisocks.js';
 import { advertisedMss, syncMss } from '../mss.js';
+import { mtupInit } from '../mtu-probe.js';
 import { TIMESTAMP_BYTES } from '../options.js';
 import { recallPath } from '../path-cache.js';
 import { publishAddresses, publishChoice } from '../publish.js';
@@ -241,6 +242,7 @@ function startFromRequest(
   child.maxWindow = child.sndWnd;
   recallPath(tcp, child);
   syncMss(tcp, child, req.mss);
+  mtupInit(child);
   child.rcvMss = Math.min(child.sndMss, child.rcvMss);
   initReceiveSpace(child, advertisedMss(tcp, child) - (child.tsOk ? TIMESTAMP_BYTES : 0));
   child.totalRetrans = req.retransmits;

@@ -11,6 +11,7 @@ import { fastopenSynAck } from '../fastopen-client.js';
 import { fastopenCrossed } from '../fastopen-path.js';
 import { initialCwnd } from '../init-transfer.js';
 import { advertisedMss, syncMss } from '../mss.js';
+import { mtupInit } from '../mtu-probe.js';
 import { TIMESTAMP_BYTES } from '../options.js';
 import { publishAddresses } from '../publish.js';
 import { initReceiveSpace, WINDOW_FIELD_MOST } from '../rcv-space.js';
@@ -97,6 +98,9 @@ function takeSyn(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     tcb.rcvWnd = Math.min(tcb.rcvWnd, WINDOW_FIELD_MOST);
   }
   syncMss(tcp, tcb, seg.mss === 0 ? DEFAULT_MSS : seg.mss);
+  mtupInit(tcb);
+  // Unlike an accepted one, this connection begins with what the search takes to be safe.
+  syncMss(tcp, tcb, tcb.mssClamp);
   tcb.rcvMss = Math.min(tcb.sndMss, tcb.rcvMss);
   initReceiveSpace(tcb, advertisedMss(tcp, tcb) - (tcb.tsOk ? TIMESTAMP_BYTES : 0));
   ringReset(tcp.ctl, tcb.rcvRing, tcb.rcvNxt);

@@ -22,7 +22,7 @@ export function transmitBurst(
   mss: number,
   linkMost: number,
 ): boolean {
-  if (length <= mss) return transmit(tcp, tcb, seq, length, flags);
+  if (length <= mss) return transmit(tcp, tcb, seq, length, flags, mss);
   // The link cuts by the size that the connection agreed on, no other.
   const most = mss === tcb.sndMss ? Math.max(mss, linkMost - (linkMost % mss)) : mss;
   let sent = true;

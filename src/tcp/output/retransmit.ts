@@ -102,6 +102,8 @@ function retransmitRecord(tcp: Tcp, tcb: Tcb, s: Sender, index: number, segs: nu
 /** Linux __tcp_retransmit_skb. False: beyond the window of the peer, or no record to be had. */
 function resend(tcp: Tcp, tcb: Tcb, s: Sender, index: number, segs: number): boolean {
   const { net, rtx: t } = tcp;
+  // Nothing can be told from a probe that is mixed with repetitions.
+  if (tcb.mtuSearch !== null) tcb.mtuSearch.probeSize = 0;
   if (before(t.seq[index]!, tcb.sndUna)) t.seq[index] = tcb.sndUna;
   const seq = t.seq[index]!;
   const mss = currentMss(tcb);

@@ -145,11 +145,18 @@ function countSent(tcb: Tcb, segments: number, length: number): void {
 }
 
 /**
- * Sends [seq, seq + length) of the send ring (length may be 0) with `flags`; more than one MSS
- * leaves as a super-packet that the link cuts. Carries the newest ACK and window. False: nothing
- * was sent (no buffer, or the link refused).
+ * Sends [seq, seq + length) of the send ring (length may be 0) with `flags`; more than `mss` bytes
+ * leave as a super-packet that the link cuts. Carries the newest ACK and window. False: nothing was
+ * sent (no buffer, or the link refused).
  */
-export function transmit(tcp: Tcp, tcb: Tcb, seq: number, length: number, flags: number): boolean {
+export function transmit(
+  tcp: Tcp,
+  tcb: Tcb,
+  seq: number,
+  length: number,
+  flags: number,
+  mss: number = tcb.sndMss,
+): boolean {
   const { net } = tcp;
   const skb = net.outputSkbs.alloc();
   if (skb === null) {
@@ -173,8 +180,8 @@ export function transmit(tcp: Tcp, tcb: Tcb, seq: number, length: number, flags:
   if (tcb.urgent) writeUrgent(view, at, tcb, seq);
   skb.end = end;
   if (length > 0) attachPayload(tcp, tcb, skb, seq, length);
-  if (length > tcb.sndMss) skb.gsoSize = tcb.sndMss;
-  countSent(tcb, Math.max(1, Math.ceil(length / tcb.sndMss)), length);
+  if (length > mss) skb.gsoSize = mss;
+  countSent(tcb, Math.max(1, Math.ceil(length / mss)), length);
   tcb.ipId = (tcb.ipId + 1) & 0xffff;
   const df = dontFragment(tcb);
   // RFC 9293 MUST-45, MUST-48, MUST-49, SHLD-22: as the connection has them.

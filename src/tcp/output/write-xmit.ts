@@ -8,6 +8,7 @@ import { BLOCK_SND_FLAGS, BLOCK_SND_UP, SND_URGENT } from '../../net/sockmem.js'
 import { CA_RECOVERY } from '../ca-state.js';
 import { cwndValidate, slowStartAfterIdle } from '../cwnd.js';
 import { currentMss, deviceOf, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
+import { mtuProbeBytes, mtuProbeSent, PROBE_WAIT } from '../mtu-probe.js';
 import { probe0WhenUs } from '../rtt.js';
 import { NONE, PUSHED, rtxAppend, segmentsIn } from '../rtx-queue.js';
 import { ACK, FIN, PSH } from '../segment.js';
@@ -162,6 +163,11 @@ export function writeXmit(tcp: Tcp, tcb: Tcb, mode: number = XMIT_PUSH): void {
   if (after(tail, s.writeSeq) && mode !== XMIT_PROBE) {
     sent = takeWrite(tcp, tcb, s, tail, mss, linkMost);
   }
+  if (tcb.mtuSearch !== null && mode < XMIT_PUSH_ONE) {
+    const bytes = mtuProbeBytes(tcb, s, (tail - tcb.sndNxt) | 0);
+    if (bytes === PROBE_WAIT) return;
+    if (bytes > 0) sent += sendMtuProbe(tcp, tcb, s, bytes);
+  }
   sent += sendUpTo(tcp, tcb, s, tail, mss, linkMost, mode);
   finish(tcb, s, sent, mode);
   // RFC 9293 SHLD-29.
@@ -275,6 +281,14 @@ function nextBurst(
   // Each segment has an urgent pointer of its own.
   if (tcb.urgent) return mss;
   return splitPoint(tcb, s, unsent, mss, Math.min(segs, maxSegs), mode);
+}
+
+/** The next `bytes` in one packet, which is larger than others. Segments sent: 1, or 0. */
+function sendMtuProbe(tcp: Tcp, tcb: Tcb, s: Sender, bytes: number): number {
+  const start = tcb.sndNxt;
+  const sent = sendNew(tcp, tcb, s, bytes, false, bytes, 0);
+  if (sent > 0) mtuProbeSent(tcb, start, tcb.sndNxt);
+  return sent;
 }
 
 /** What follows from having sent. */

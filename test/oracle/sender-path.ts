@@ -13,6 +13,7 @@ import {
   type TcpPacket,
 } from '../../src/testing/index.js';
 import type { Machine } from './machine.js';
+import { ReceivedText } from './received-text.js';
 import { ipv4, SHUT_WR, SOL_SOCKET } from './socket-calls.js';
 
 const IPPROTO_TCP = 6;
@@ -39,6 +40,12 @@ function delackMs(acks: number): number {
   return 19 + ((acks * 11) % 24);
 }
 
+/**
+ * What is sent again takes so much longer, ms: RACK does not believe that a round trip which is
+ * shorter than all others was one.
+ */
+const AGAIN_MS = 6;
+
 /** What becomes of one transmission of a segment. */
 export interface Fate {
   readonly lost?: boolean;
@@ -60,15 +67,16 @@ export interface SenderScenario {
   readonly sack: boolean;
   readonly timestamps: boolean;
   readonly ecn: boolean;
-  /** One ACK for so many segments in order. */
+  /** One ACK for so many segments in order; for fewer after a while, or at the same moment. */
   readonly ackEach: number;
+  readonly ackWaits: boolean;
   readonly nodelay: boolean;
   /** [ms, bytes] of each write, and whether FIN follows the last one. */
   readonly writes: readonly (readonly [number, number])[];
   readonly fin: boolean;
   /**
-   * PSH is compared at the end of each write only: within a long one it depends on how the kernel
-   * has put text into buffers.
+   * PSH is compared at the end of all that was written only: before that it depends on how the
+   * kernel has put text into buffers.
    */
   readonly pushAtEnds?: boolean;
   /** [ms, bytes] of the peer's window, ascending; the first is the handshake's. */
@@ -112,17 +120,13 @@ export class SenderRun {
   private established = false;
   private over = false;
   private highest = 1;
-  /** Bytes written, and where the writes end. */
+  /** Bytes. */
   private written = 0;
-  private readonly ends = new Set<number>();
-  /** Something has come in during the current event. */
+  /** Something that was due at that time is being done. */
   private acting = false;
+  private momentMs = 0;
 
-  // The receiver.
-  private rcvNxt = 1;
-  private readonly ranges: [number, number][] = [];
-  private newest = 0;
-  private duplicate: readonly [number, number] | null = null;
+  private readonly received: ReceivedText = new ReceivedText();
   private unacked = 0;
   private acks = 0;
   private window: number;
@@ -159,9 +163,11 @@ export class SenderRun {
 
   /** Does what is due. */
   step(): void {
+    this.acting = true;
     while (this.dueMs <= this.machine.now()) {
-      this.acting = true;
-      this.due.shift()!.act();
+      const { atMs, act } = this.due.shift()!;
+      this.momentMs = atMs;
+      act();
     }
     this.acting = false;
   }
@@ -177,8 +183,16 @@ export class SenderRun {
     this.due.splice(i, 0, { atMs, act });
   }
 
+  /**
+   * What follows from something that was due is due by that time, though the machine may have been
+   * busy: so the order of things is the same on both.
+   */
   private after(ms: number, act: () => void): void {
-    this.at(this.machine.now() + ms, act);
+    this.at(this.nowMs + ms, act);
+  }
+
+  private get nowMs(): number {
+    return this.acting ? this.momentMs : this.machine.now();
   }
 
   private log(text: string): void {
@@ -245,7 +259,7 @@ export class SenderRun {
   private connect(): void {
     const { calls } = this.machine;
     const { scenario } = this;
-    this.startMs = this.machine.now();
+    this.startMs = this.momentMs;
     this.send('.', 1, 1, this.ackOptions());
     this.fd = calls.accept(this.listener);
     if (this.fd < 0) throw new Error(`${scenario.name}: accept: ${this.fd}`);
@@ -270,7 +284,6 @@ export class SenderRun {
     const taken = calls.send(this.fd, new Uint8Array(bytes));
     this.log(`write ${bytes} = ${taken}`);
     this.written += taken;
-    this.ends.add(1 + this.written);
     this.drainNow();
     if (!fin) return;
     calls.shutdown(this.fd, SHUT_WR);
@@ -313,21 +326,21 @@ export class SenderRun {
     const size = scenario.mss - (scenario.timestamps ? TIMESTAMP_BYTES : 0);
     const fate = length + fin > 0 ? scenario.fate(Math.floor((seq - 1) / size), times) : {};
     if (fate.lost) return;
-    const ms = scenario.rttMs + (fate.lateMs ?? 0);
+    const ms = scenario.rttMs + (again ? AGAIN_MS : 0) + (fate.lateMs ?? 0);
     for (let i = 0; i < (fate.twice ? 2 : 1); i++) {
       this.after(ms, () => this.arrive(packet, seq, end, fate.marked === true));
     }
   }
 
   private flagsOf({ flags }: TcpPacket, end: number): string {
-    if (!this.scenario.pushAtEnds || this.ends.has(end)) return flags;
+    if (!this.scenario.pushAtEnds || end === 1 + this.written) return flags;
     return flags.replace('P', '');
   }
 
   /** A router on the path does not take it, and may say so. */
   private tooLarge(bytes: Uint8Array): boolean {
     const { pathMtu, blackHole, rttMs } = this.scenario;
-    if (pathMtu === undefined || this.machine.now() - this.startMs < pathMtu[0]) return false;
+    if (pathMtu === undefined || this.nowMs - this.startMs < pathMtu[0]) return false;
     const mtu = pathMtu[1];
     if (bytes.length <= mtu) return false;
     if (blackHole) return true;
@@ -347,58 +360,28 @@ export class SenderRun {
     if (marked) this.echoCe = true;
     if (seq === end) {
       // A probe of the window asks for an answer.
-      if (seq < this.rcvNxt) this.ack();
+      if (seq < this.received.next) this.ack();
       return;
     }
-    if (end > this.rcvNxt + this.window) {
+    const plain = end <= this.received.next + this.window && this.received.take(seq, end);
+    if (!plain) {
       this.ack();
       return;
-    }
-    if (end <= this.rcvNxt || this.ranges.some(([l, r]) => l <= seq && end <= r)) {
-      this.duplicate = [seq, end];
-      this.ack();
-      return;
-    }
-    if (seq > this.rcvNxt) {
-      this.keep(seq, end);
-      this.ack();
-      return;
-    }
-    const holes = this.ranges.length > 0;
-    this.rcvNxt = end;
-    while (this.ranges.length > 0 && this.ranges[0]![0] <= this.rcvNxt) {
-      this.rcvNxt = Math.max(this.rcvNxt, this.ranges.shift()![1]);
     }
     this.unacked++;
-    const now = holes || this.unacked >= this.scenario.ackEach || packet.flags.includes('F');
+    const now = this.unacked >= this.scenario.ackEach || packet.flags.includes('F');
     if (now) this.ack();
     else {
       const { acks } = this;
-      this.after(delackMs(acks), () => {
+      this.after(this.scenario.ackWaits ? delackMs(acks) : 0, () => {
         if (this.acks === acks && this.unacked > 0) this.ack();
       });
     }
   }
 
-  /** Text past a hole. */
-  private keep(seq: number, end: number): void {
-    this.newest = seq;
-    this.ranges.push([seq, end]);
-    this.ranges.sort(([a], [b]) => a - b);
-    for (let i = 0; i + 1 < this.ranges.length; ) {
-      const [left, right] = this.ranges[i]!;
-      const next = this.ranges[i + 1]!;
-      if (next[0] <= right) this.ranges.splice(i, 2, [left, Math.max(right, next[1])]);
-      else i++;
-    }
-  }
-
-  /** The newest range first, then the others from the front; a duplicate before them all. */
   private blocks(): [number, number][] {
-    const newest = this.ranges.filter(([l, r]) => l <= this.newest && this.newest < r);
-    const others = this.ranges.filter((range) => !newest.includes(range));
-    const all = [...(this.duplicate === null ? [] : [this.duplicate]), ...newest, ...others];
-    return all.slice(0, this.scenario.timestamps ? 3 : 4).map(([l, r]) => [l, r]);
+    const { sack, timestamps } = this.scenario;
+    return sack ? this.received.blocks(timestamps ? 3 : 4) : [];
   }
 
   private ackOptions(): OptionText[] {
@@ -407,7 +390,7 @@ export class SenderRun {
     if (this.scenario.timestamps) {
       options.push(nop, nop, { kind: 'TS', val: this.timestamp(), ecr: this.tsRecent });
     }
-    const blocks = this.scenario.sack ? this.blocks() : [];
+    const blocks = this.blocks();
     if (blocks.length > 0) {
       const onWire = (seq: number): number => (this.localIsn + seq) >>> 0;
       options.push(nop, nop, {
@@ -421,17 +404,17 @@ export class SenderRun {
   private ack(): void {
     this.unacked = 0;
     this.acks++;
-    const blocks = this.scenario.sack ? this.blocks() : [];
+    const blocks = this.blocks();
     const options = this.ackOptions();
-    this.duplicate = null;
+    this.received.duplicate = null;
     const sacks = blocks.map(([l, r]) => ` ${l}:${r}`).join('');
     const lost = this.scenario.ackLost(this.acks);
     const flags = this.echoCe ? 'E.' : '.';
-    const shown = `${flags} ack ${this.rcvNxt} win ${this.window}`;
+    const shown = `${flags} ack ${this.received.next} win ${this.window}`;
     this.log(`< ${shown}${sacks}${lost ? ' lost' : ''}`);
     if (lost) return;
-    this.lastAck = this.rcvNxt;
-    this.send(flags, 1, this.rcvNxt, options);
+    this.lastAck = this.received.next;
+    this.send(flags, 1, this.received.next, options);
     this.drainNow();
     this.log(this.info());
   }

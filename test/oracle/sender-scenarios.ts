@@ -18,6 +18,7 @@ const PLAIN: SenderScenario = {
   timestamps: false,
   ecn: false,
   ackEach: 2,
+  ackWaits: true,
   nodelay: false,
   writes: [[0, 30_000]],
   fin: false,
@@ -169,6 +170,58 @@ export const PUSH_CASES: readonly SenderScenario[] = [
   }),
 ];
 
+const LARGE: Partial<SenderScenario> = { mss: 1460, pushAtEnds: true };
+
+/** tcp_mtu_probing 1: a search begins with a black hole. */
+export const BLACK_HOLE_CASES: readonly SenderScenario[] = [
+  scenario('a black hole for large packets', {
+    ...LARGE,
+    pathMtu: [300, 1200],
+    blackHole: true,
+    writes: [
+      [0, 20_000],
+      [400, 20_000],
+    ],
+    lastMs: 7000,
+  }),
+  scenario('a black hole, timestamps, no SACK', {
+    ...LARGE,
+    sack: false,
+    timestamps: true,
+    pathMtu: [300, 1200],
+    blackHole: true,
+    writes: [
+      [0, 20_000],
+      [400, 20_000],
+    ],
+    lastMs: 7000,
+  }),
+];
+
+/** tcp_mtu_probing 2: larger packets are tried as soon as possible. */
+export const PROBING_CASES: readonly SenderScenario[] = [
+  scenario('probes that arrive', { ...LARGE, writes: [[0, 90_000]] }),
+  scenario('probes that arrive, timestamps, FIN', {
+    ...LARGE,
+    timestamps: true,
+    writes: [[0, 60_000]],
+    fin: true,
+  }),
+  scenario('a probe is lost', {
+    ...LARGE,
+    pathMtu: [70, 1350],
+    blackHole: true,
+    writes: [[0, 90_000]],
+  }),
+  scenario('a probe is lost, no SACK', {
+    ...LARGE,
+    sack: false,
+    pathMtu: [70, 1350],
+    blackHole: true,
+    writes: [[0, 90_000]],
+  }),
+];
+
 /** A number in [0, 1) that depends on `seed` and two numbers only. */
 function chance(seed: number, a: number, b: number): number {
   const random = seededRandom((seed * 0x9e3779b1 + a * 0x85ebca6b + b * 0xc2b2ae35) | 0);
@@ -194,17 +247,21 @@ export function randomScenario(seed: number): SenderScenario {
   const mss = of([536, 1000, 1460]);
   const writes: (readonly [number, number])[] = [[0, of([2000, 9000, 30_000, 60_000])]];
   if (random.u32() % 2 === 0) writes.push([pauseMs, of([100, 4000, 30_000])]);
+  const congestion = of(['reno', 'cubic'] as const);
   const small = of([3, 5, 9, 14]) * mss - of([0, 100]);
   return {
     name: `seed ${seed}`,
-    congestion: of(['reno', 'cubic']),
+    congestion,
     rttMs: of([60, 80, 130]),
-    lastMs: 3500,
+    // What CUBIC does depends on the milliseconds since the last loss.
+    lastMs: congestion === 'cubic' ? 1200 : 3500,
     mss,
     sack: of([true, true, true, false]),
     timestamps: of([true, false]),
     ecn,
     ackEach: of([1, 2]),
+    // Otherwise a timer that is late changes which segments an ACK is for.
+    ackWaits: false,
     nodelay: of([true, false]),
     writes,
     fin: of([true, false]),

@@ -7,10 +7,16 @@ import { expect } from 'chai';
 import { suiteWith } from '../e2e/machine.js';
 import { FULL, told } from './full.js';
 import { enterFreshNamespace } from './kernel-sockets.js';
-import { KernelMachine, OurMachine } from './machine.js';
+import { KernelMachine, type Knobs, OurMachine } from './machine.js';
 import { compareSenders, isClose } from './sender-compare.js';
 import { playSenders, type SenderScenario } from './sender-path.js';
-import { PUSH_CASES, randomScenario, SENDER_CASES } from './sender-scenarios.js';
+import {
+  BLACK_HOLE_CASES,
+  PROBING_CASES,
+  PUSH_CASES,
+  randomScenario,
+  SENDER_CASES,
+} from './sender-scenarios.js';
 
 const SEED = Number(process.env['TUNSTACK_SEED'] ?? 1);
 const RANDOM = FULL ? 120 : 12;
@@ -46,15 +52,24 @@ suiteWith(['netns', 'tun', 'root'], 'the kernel as oracle: senders', () => {
 
   it(`${SENDER_CASES.length} cases`, () => agree(SENDER_CASES));
 
-  it(`${PUSH_CASES.length} cases with bursts`, async () => {
-    const before = [kernel, ours].map((machine) => machine.set(BURSTS));
+  /** The same with other knobs. */
+  async function agreeWith(knobs: Knobs, scenarios: readonly SenderScenario[]): Promise<void> {
+    const before = [kernel, ours].map((machine) => machine.set(knobs));
     try {
-      await agree(PUSH_CASES);
+      await agree(scenarios);
     } finally {
       kernel.set(before[0]!);
       ours.set(before[1]!);
     }
-  });
+  }
+
+  it(`${PUSH_CASES.length} cases with bursts`, () => agreeWith(BURSTS, PUSH_CASES));
+
+  it(`${BLACK_HOLE_CASES.length} black holes for large packets`, () =>
+    agreeWith({ 'net.ipv4.tcp_mtu_probing': 1 }, BLACK_HOLE_CASES));
+
+  it(`${PROBING_CASES.length} searches for the path MTU`, () =>
+    agreeWith({ 'net.ipv4.tcp_mtu_probing': 2 }, PROBING_CASES));
 
   it(`random paths: ${RANDOM} from seed ${SEED}`, async () => {
     const scenarios: SenderScenario[] = [];

@@ -1,6 +1,6 @@
 /**
- * Packetization layer path MTU discovery (RFC 4821 7.4, 7.6, 7.7; Linux tcp_output.c: tcp_mtup_init,
- * tcp_mtu_probe, tcp_mtu_check_reprobe; tcp_input.c: tcp_mtup_probe_success,
+ * Packetization layer path MTU discovery (RFC 4821 7.4, 7.6, 7.7; Linux tcp_output.c:
+ * tcp_mtup_init, tcp_mtu_probe, tcp_mtu_check_reprobe; tcp_input.c: tcp_mtup_probe_success,
  * tcp_mtup_probe_failed; tcp_timer.c: tcp_mtu_probing): what packets the path takes is found out by
  * what arrives, where routers do not say. net.ipv4.tcp_mtu_probing: 1 = after a black hole was
  * noticed, 2 = from the beginning. What routers do say is icmp-error.ts's business; output sends

@@ -1,4 +1,4 @@
-/** What a peer has received of a stream, and the SACK blocks (RFC 2018, RFC 2883) that tell of it. */
+/** What a peer has received of a stream, and the SACK blocks (RFC 2018, 2883) that tell of it. */
 export class ReceivedText {
   /** Everything before it is there. */
   next = 1;

@@ -21,7 +21,7 @@ function searching(options: RigOptions = {}): Rig {
   r.host.write(r.fd, pattern(14_600));
   r.host.advance(100);
   r.host.sent.length = 0;
-  r.peer.in('. 1:1(0) ack 14601');
+  r.peer.in(`. 1:1(0) ack 14601 win ${options.win ?? 65_535}`);
   expect([r.tcb.cwnd, r.tcb.sender!.packetsOut]).to.deep.equal([20, 0]);
   return r;
 }

@@ -74,15 +74,20 @@ export class Arguments {
     throw new ScriptError(this.line, `argument ${i + 1} of ${this.call} is a list: [...]`);
   }
 
-  /**
-   * The buffer at argument `i` with `size` bytes: zeros, whatever is written there. A null pointer
-   * to something cannot be passed here: throws UnsupportedError.
-   */
-  mustBeBuffer(i: number, size: number): void {
+  /** Is argument `i` a null pointer? As buffers all others are zeros. */
+  isNull(i: number): boolean {
     const item = this.at(i);
-    if (item.kind === 'symbol' && item.name === 'NULL' && size > 0) {
-      throw new UnsupportedError(this.line, 'a bad pointer (EFAULT)');
-    }
+    return item.kind === 'symbol' && item.name === 'NULL';
+  }
+
+  /** AF_UNSPEC at argument `i`, by itself or in a structure. */
+  isUnspecified(i: number): boolean {
+    const item = this.items[i];
+    if (item === undefined || item.kind === 'ellipsis') return false;
+    if (item.kind === 'symbol') return item.name === 'AF_UNSPEC';
+    if (item.kind !== 'struct') return false;
+    const fields = this.fields(i);
+    return fields.has('sa_family') && fields.number('sa_family') === constants.AF_UNSPEC;
   }
 
   fields(i: number): Fields {

@@ -66,12 +66,19 @@ export class ExpectedPackets {
     }
   }
 
-  /** The next packet that may be of `connection`, taken; null = none until `untilUs`. */
-  private next(connection: Connection | null, line: number, untilUs: number): LivePacket | null {
+  /** The next packet of `protocol` that may be of `connection`, taken; null: none till `untilUs`. */
+  private next(
+    connection: Connection | null,
+    line: number,
+    untilUs: number,
+    protocol: 'tcp' | 'icmp' | 'any',
+  ): LivePacket | null {
     for (;;) {
       this.collect(line);
-      const i = this.waiting.findIndex((packet) =>
-        this.connections.belongs(connection, packet.daddr, packet.tcp),
+      const i = this.waiting.findIndex(
+        (packet) =>
+          (protocol === 'any' || (packet.tcp !== null) === (protocol === 'tcp')) &&
+          this.connections.belongs(connection, packet.daddr, packet.tcp),
       );
       if (i >= 0) return this.waiting.splice(i, 1)[0]!;
       if (this.world.nowUs >= untilUs) return null;
@@ -87,7 +94,7 @@ export class ExpectedPackets {
     connection: Connection | null,
     window: TimeWindow,
   ): void {
-    const packet = this.next(connection, line, window.giveUpUs);
+    const packet = this.next(connection, line, window.giveUpUs, action.body.protocol);
     if (packet === null) {
       const expected = expectation(action);
       throw mismatch(line, { expected, got: 'nothing', note: null }, window, null);
@@ -134,7 +141,7 @@ export class ExpectedPackets {
     const pieces = [first.tcp];
     let last = first;
     while (length < body.seq.length) {
-      const next = this.next(connection, line, untilUs);
+      const next = this.next(connection, line, untilUs, 'tcp');
       if (next === null || next.tcp === null) return this.soFar(first, last, pieces);
       const wrong = aggregationDifference(first.tcp, last.tcp!, next.tcp);
       const uneven = pieces.length > 1 && last.tcp!.payload.length !== first.tcp.payload.length;
@@ -166,7 +173,7 @@ export class ExpectedPackets {
 
   /** No packet of `connection` until `untilUs`. */
   nothing(line: number, connection: Connection | null, untilUs: number): void {
-    const packet = this.next(connection, line, untilUs);
+    const packet = this.next(connection, line, untilUs, 'any');
     if (packet === null) {
       this.world.advanceTo(untilUs);
       return;

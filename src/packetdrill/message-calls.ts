@@ -6,6 +6,7 @@
 import { EAGAIN } from '../net/errno.js';
 import type { ControlMessage, Message, PollFd } from '../socket/sys-table.js';
 import {
+  IPPROTO_TCP,
   MSG_DONTWAIT,
   MSG_FASTOPEN,
   MSG_OOB,
@@ -17,10 +18,12 @@ import {
   SO_RCVTIMEO,
   SO_SNDTIMEO,
   SOL_SOCKET,
+  TCP_INFO,
+  TCP_SYN_SENT,
 } from '../socket/uapi/constants.js';
 import { type Arguments, Fields, numberOf } from './arguments.js';
-import { openingWrite } from './opening-write.js';
-import { type Made, PENDING } from './operation.js';
+import { handshakeEnd, openingWrite } from './opening-write.js';
+import { type Made, PENDING, simple } from './operation.js';
 import { type Expression, ScriptError } from './script.js';
 import type { SystemCalls } from './system-calls.js';
 
@@ -31,6 +34,9 @@ export function timeoutEnd(calls: SystemCalls, fd: number, name: number): number
   if (words !== 2 || (out[0] === 0 && out[1] === 0)) return Number.POSITIVE_INFINITY;
   return calls.told.nowUs() + out[0]! * 1_000_000 + out[1]!;
 }
+
+/** What a null pointer is here. */
+const NOWHERE = null as unknown as Uint8Array;
 
 /** One reading call: what it does once, without waiting, with the buffers from byte `done` on. */
 type Take = (buffers: readonly Uint8Array[], flags: number) => number;
@@ -93,8 +99,13 @@ function buffersFrom(whole: Uint8Array, sizes: readonly number[], skip: number):
 export function readCall(calls: SystemCalls, args: Arguments): Made {
   const fd = calls.live(args.number(0));
   const size = args.number(2);
-  args.mustBeBuffer(1, size);
   const flags = args.call === 'read' ? 0 : args.number(3);
+  if (args.isNull(1) && size > 0) {
+    const { table } = calls;
+    return simple(() =>
+      args.call === 'read' ? table.read(fd, NOWHERE, 0, size) : table.recvfrom(fd, NOWHERE, flags),
+    );
+  }
   return reading(calls, fd, [size], flags, ([buffer], how) =>
     args.call === 'read'
       ? calls.table.read(fd, buffer!, 0, buffer!.length)
@@ -167,6 +178,11 @@ function messageSizes(fields: Fields, args: Arguments): number[] {
   return vectorSizes(vectors.items, args);
 }
 
+/** A connect() that waits for the first text (TCP_FASTOPEN_CONNECT). */
+function isOpening(calls: SystemCalls, fd: number): boolean {
+  return (calls.table.getsockopt(fd, IPPROTO_TCP, TCP_INFO) & 0xff) === TCP_SYN_SENT;
+}
+
 /** One writing call, without waiting. */
 type Give = (buffers: readonly Uint8Array[], flags: number) => number;
 
@@ -181,12 +197,20 @@ function writing(
   const whole = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
   const waits = calls.blocks(fd) && (flags & MSG_DONTWAIT) === 0;
   const endUs = waits ? timeoutEnd(calls, fd, SO_SNDTIMEO) : 0;
+  // The first text goes with the SYN: whether there is a connection decides what is said.
+  let opening = waits && isOpening(calls, fd);
   let done = 0;
   return {
     deadlineUs: waits ? endUs : Number.POSITIVE_INFINITY,
     attempt() {
+      if (opening && done > 0) {
+        const ended = handshakeEnd(calls, fd);
+        if (ended !== 0) return ended;
+        opening = false;
+      }
       const result = give(buffersFrom(whole, sizes, done), flags);
       if (result > 0) done += result;
+      if (opening && done > 0) return PENDING;
       if (done === whole.length && result >= 0) return done;
       if (result < 0 && result !== -EAGAIN) return done > 0 ? done : result;
       if (waits && calls.told.nowUs() < endUs) return PENDING;
@@ -199,9 +223,18 @@ function writing(
 export function writeCall(calls: SystemCalls, args: Arguments): Made {
   const fd = calls.live(args.number(0));
   const size = args.number(2);
-  args.mustBeBuffer(1, size);
   const flags = args.call === 'write' ? 0 : args.number(3);
-  if ((flags & MSG_FASTOPEN) !== 0) return openingWrite(calls, fd, size, flags);
+  if (args.isNull(1) && size > 0) {
+    const { table, told } = calls;
+    return simple(() =>
+      args.call === 'write'
+        ? table.write(fd, NOWHERE, 0, size)
+        : table.sendto(fd, NOWHERE, flags, told.connectTo),
+    );
+  }
+  if ((flags & MSG_FASTOPEN) !== 0) {
+    return openingWrite(calls, fd, size, flags, args.isUnspecified(4));
+  }
   return writing(calls, fd, [size], flags, ([buffer], how) =>
     args.call === 'write' ? calls.table.write(fd, buffer!) : calls.table.sendto(fd, buffer!, how),
   );

@@ -164,6 +164,7 @@ function parseTcp(
     wrong(reader.peek(), 'an inbound segment needs a window: `win N`');
   }
   const options = reader.sees('<') ? parseTcpOptions(reader, direction) : [];
+  if (reader.sees('{')) throw new UnsupportedError(reader.line, 'packets that are made wrong');
   if (reader.sees('/')) throw new UnsupportedError(reader.line, 'TCP in UDP');
   if (reader.sees('[')) throw new UnsupportedError(reader.line, 'text of a RST that says why');
   const body = { sport, dport, flags, ace, seq, ack, win, urg, options, remoteAddress };

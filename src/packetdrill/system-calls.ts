@@ -175,21 +175,10 @@ function accept(calls: SystemCalls, args: Arguments): Made {
   };
 }
 
-/** AF_UNSPEC, by itself or in a structure. */
-function isUnspecified(args: Arguments): boolean {
-  if (args.isEllipsis(1)) return false;
-  const family = args.at(1);
-  if (family.kind === 'symbol') return family.name === 'AF_UNSPEC';
-  if (family.kind !== 'struct' || !new Fields(family, args.line, 'connect').has('sa_family')) {
-    return false;
-  }
-  return args.fields(1).number('sa_family') === AF_UNSPEC;
-}
-
 function connect(calls: SystemCalls, args: Arguments): Made {
   args.mustBe(3);
   const fd = calls.live(args.number(0));
-  if (isUnspecified(args)) {
+  if (args.isUnspecified(1)) {
     const address = { family: AF_UNSPEC, address: 0, port: 0 };
     return simple(() => calls.table.connect(fd, address));
   }

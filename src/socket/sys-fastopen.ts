@@ -3,11 +3,11 @@
  * in one call, so that the SYN can carry the first bytes. The stack says whether it has a cookie
  * for that; what goes on the wire is its business.
  */
-import { EINPROGRESS, EINVAL } from '../net/errno.js';
+import { EINPROGRESS, EINVAL, EOPNOTSUPP } from '../net/errno.js';
 import { BLOCK_SNDTIMEO } from '../net/sockmem.js';
 import type { SysContext } from './sys-context.js';
 import type { SockaddrArgument } from './sys-table.js';
-import { EPOLLOUT, MSG_DONTWAIT } from './uapi/constants.js';
+import { AF_UNSPEC, EPOLLOUT, MSG_DONTWAIT } from './uapi/constants.js';
 import { OP_CONNECT, OP_PUBLISHED } from './uapi/layout.js';
 
 /** Third word of OP_CONNECT: with text to come. */
@@ -16,10 +16,17 @@ const WITH_TEXT = 1;
 /** Writes `buffer` from `offset` on: sys-io.ts's write. */
 export type Write = (buffer: Uint8Array, offset: number, flags: number) => number;
 
+/** Where it goes, in the context's `address` and `portNumber`. */
+function target(context: SysContext, address: SockaddrArgument | undefined): number {
+  if (address === undefined) return -EINVAL;
+  return address.family === AF_UNSPEC ? -EOPNOTSUPP : context.parseAddress(address);
+}
+
 /**
  * @returns bytes queued; without O_NONBLOCK and MSG_DONTWAIT all of them, once the connection is
- *   there. -EINPROGRESS: the SYN went without text (it asks for a cookie); -EOPNOTSUPP: the
- *   client's side of net.ipv4.tcp_fastopen is off; otherwise what connect() and write() say
+ *   there. -EINPROGRESS: the SYN went without text (it asks for a cookie); -EOPNOTSUPP: to
+ *   AF_UNSPEC, or the client's side of net.ipv4.tcp_fastopen is off; otherwise what connect() and
+ *   write() say
  */
 export function sendFastopen(
   context: SysContext,
@@ -29,10 +36,9 @@ export function sendFastopen(
   address: SockaddrArgument | undefined,
   write: Write,
 ): number {
-  if (address === undefined) return -EINVAL;
-  const { port } = context;
-  const status = context.parseAddress(address);
+  const status = target(context, address);
   if (status < 0) return status;
+  const { port } = context;
   const { address: host, portNumber } = context;
   const waits = (flags & MSG_DONTWAIT) === 0 && !context.isNonblocking(fd);
   const begun = port.call(OP_CONNECT, fd, host, portNumber, WITH_TEXT);

@@ -108,8 +108,15 @@ describe('packetdrill: how a failure is told', () => {
     );
     const marked = failure(runScript('t', `${LEFT}+0 > [ect01,ttl 1] P. 1:11(10) ack 1`));
     expect(marked.message).to.contain('got [noecn,ttl 64] P. 1:11(10) ack 1');
-    expect(failure(runScript('t', `${LEFT}+0 > icmp unreachable`)).message).to.match(
-      /^expected icmp unreachable code_0, got P\. 1:11/,
+    expect(failure(runScript('t', `${LEFT}+0 > icmp unreachable`)).message).to.equal(
+      'expected icmp unreachable code_0, got nothing',
+    );
+    const echo = `${ESTABLISHED}+0 < icmp echo_request\n+0 < P. 1:11(10) ack 1 win 9\n`;
+    const after = '+0 > . 1:1(0) ack 11';
+    expect(runScript('t', `${echo}${after}\n* > icmp echo_reply`).verdict).to.equal('ok');
+    expect(failure(runScript('t', echo + after)).message).to.contain('at the end, got icmp echo');
+    expect(failure(runScript('t', `${echo}* > icmp echo_request`)).message).to.equal(
+      'expected icmp echo_request code_0, got icmp echo_reply code_0',
     );
   });
 

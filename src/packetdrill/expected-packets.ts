@@ -66,7 +66,7 @@ export class ExpectedPackets {
     }
   }
 
-  /** The next packet of `protocol` that may be of `connection`, taken; null: none till `untilUs`. */
+  /** The next packet of `protocol` that may be of `connection`; null: none till `untilUs`. */
   private next(
     connection: Connection | null,
     line: number,

@@ -1,8 +1,7 @@
 /**
  * ICMP (RFC 792, RFC 1122 3.2.2, RFC 1812 4.3.2; Linux net/ipv4/icmp.c): echo replies, errors that
  * we send, errors that we receive and hand to the transport they are about. Echo replies that reach
- * us are counted and no more, so are redirects and source quenches (RFC 6633, RFC 9293 MUST-55);
- * timestamp requests are not answered, for the stack does not know the date.
+ * us are counted and no more, so are redirects and source quenches (RFC 6633, RFC 9293 MUST-55).
  */
 import { checksumFold, checksumPartial, checksumUpdate, skbChecksum } from './checksum.js';
 import { isLoopback, isNotOneHost } from './ipv4-address.js';
@@ -45,6 +44,9 @@ const IP_DADDR = offsetOf(iphdr, 'daddr');
 /** Largest type that exists for us, and largest code of a destination unreachable. */
 const NR_ICMP_TYPES = 18;
 const NR_ICMP_UNREACH = 15;
+/** A time of a timestamp message: milliseconds since midnight UT. */
+const TIME_BYTES = 4;
+const DAY_MS = 86_400_000;
 /** Transport bytes that an error must quote to be of use (RFC 792: 64 bits). */
 const QUOTED_MIN_BYTES = 8;
 /** An error message is at most this long (RFC 1812 4.3.2.3), bytes. */
@@ -109,6 +111,7 @@ export function icmpRcv(net: NetNs, skb: Skb): void {
   const counter = IN_COUNTERS[type]!;
   if (counter >= 0) net.count(counter);
   if (type === ICMP_ECHO) icmpEcho(net, skb);
+  else if (type === ICMP_TIMESTAMP) icmpTimestamp(net, skb);
   else if (
     type === ICMP_DEST_UNREACH ||
     type === ICMP_TIME_EXCEEDED ||
@@ -149,6 +152,37 @@ function icmpEcho(net: NetNs, skb: Skb): void {
   }
   reply.view.setUint16(reply.start + CHECKSUM, check);
   xmit(net, reply, ICMP_ECHOREPLY, skb.daddr, skb.saddr, skb.tos);
+  net.outputSkbs.release(reply);
+}
+
+/**
+ * Linux 5.0 net/ipv4/icmp.c: icmp_timestamp. Both of our times are now; who does not know the time
+ * of day does not answer.
+ */
+function icmpTimestamp(net: NetNs, skb: Skb): void {
+  if (skb.end - skb.transport < ICMPHDR_BYTES + TIME_BYTES) {
+    net.drop(Mib.IcmpInErrors, 'IcmpInErrors', skb);
+    return;
+  }
+  if (Number.isNaN(net.utcUs)) return;
+  const reply = net.outputSkbs.alloc();
+  if (reply === null) {
+    net.drop(Mib.IcmpOutErrors, 'IcmpOutErrors', skb);
+    return;
+  }
+  const { view } = reply;
+  reply.start += IPHDR_BYTES;
+  const at = reply.start;
+  reply.end = at + ICMPHDR_BYTES + 3 * TIME_BYTES;
+  reply.bytes.copyWithin(at, skb.transport, skb.transport + ICMPHDR_BYTES + TIME_BYTES);
+  view.setUint16(at, ICMP_TIMESTAMPREPLY << 8);
+  view.setUint16(at + CHECKSUM, 0);
+  const times = at + ICMPHDR_BYTES + TIME_BYTES;
+  const nowMs = Math.floor((net.utcUs + net.nowUs) / 1000) % DAY_MS;
+  view.setUint32(times, nowMs);
+  view.setUint32(times + TIME_BYTES, nowMs);
+  view.setUint16(at + CHECKSUM, checksumFold(checksumPartial(view, at, reply.end - at, 0)));
+  xmit(net, reply, ICMP_TIMESTAMPREPLY, skb.daddr, skb.saddr, skb.tos);
   net.outputSkbs.release(reply);
 }
 

@@ -13,9 +13,10 @@ import {
   icmpRcv,
   icmpSend,
 } from './icmp.js';
+import { checkOptions, OPTIONS_FINE, OPTIONS_SOURCE_ROUTE } from './ip-options.js';
 import { isLoopback, isMulticast, isNotOneHost } from './ipv4-address.js';
 import { IP_MF, IP_OFFSET } from './ipv4-output.js';
-import { IPHDR_BYTES, IPPROTO_ICMP, iphdr, offsetOf } from './layout.js';
+import { IPHDR_BYTES, IPPROTO_ICMP, IPPROTO_IGMP, iphdr, offsetOf } from './layout.js';
 import { Mib } from './mib.js';
 import type { NetNs } from './netns.js';
 import type { Skb } from './skb.js';
@@ -29,12 +30,6 @@ const TTL = offsetOf(iphdr, 'ttl');
 const PROTOCOL = offsetOf(iphdr, 'protocol');
 const SADDR = offsetOf(iphdr, 'saddr');
 const DADDR = offsetOf(iphdr, 'daddr');
-
-/** Option types (RFC 791 3.1). */
-const IPOPT_END = 0;
-const IPOPT_NOOP = 1;
-const IPOPT_LSRR = 131;
-const IPOPT_SSRR = 137;
 
 /** Most packets to ourselves that one call of ipv4Loopback looks at. */
 const LOOPBACK_BURST = 64;
@@ -155,33 +150,13 @@ function isForUs(net: NetNs, skb: Skb): boolean {
   return false;
 }
 
-/**
- * Walks the options (RFC 791 3.1, RFC 9293 MUST-50). All are skipped but source routes, which a
- * host refuses, as Linux does by default (accept_source_route = 0); malformed ones are reported to
- * the sender (RFC 1122 3.2.2.5).
- */
+/** Linux: ip_rcv_options. What is malformed is reported to the sender (RFC 1122 3.2.2.5). */
 function optionsAcceptable(net: NetNs, skb: Skb): boolean {
-  const view = skb.view;
-  for (let at = skb.start + IPHDR_BYTES; at < skb.transport; ) {
-    const type = view.getUint8(at);
-    if (type === IPOPT_END) return true;
-    if (type === IPOPT_NOOP) {
-      at++;
-      continue;
-    }
-    const bytes = at + 1 < skb.transport ? view.getUint8(at + 1) : 0;
-    if (bytes < 2 || at + bytes > skb.transport) {
-      net.drop(Mib.IpInHdrErrors, 'IpInHdrErrors', skb);
-      icmpSend(net, skb, ICMP_PARAMETERPROB, 0, (at - skb.start) << 24);
-      return false;
-    }
-    if (type === IPOPT_LSRR || type === IPOPT_SSRR) {
-      net.drop(Mib.IpInHdrErrors, 'IpInHdrErrors', skb);
-      return false;
-    }
-    at += bytes;
-  }
-  return true;
+  const wrong = checkOptions(skb);
+  if (wrong === OPTIONS_FINE) return true;
+  net.drop(Mib.IpInHdrErrors, 'IpInHdrErrors', skb);
+  if (wrong !== OPTIONS_SOURCE_ROUTE) icmpSend(net, skb, ICMP_PARAMETERPROB, 0, wrong << 24);
+  return false;
 }
 
 /** Linux 5.0 net/ipv4/ip_input.c: ip_local_deliver_finish. */
@@ -189,6 +164,11 @@ function deliver(net: NetNs, skb: Skb): void {
   if (skb.protocol === IPPROTO_ICMP) {
     net.count(Mib.IpInDelivers);
     icmpRcv(net, skb);
+    return;
+  }
+  // A member of no group has nothing to report, but it knows the protocol (Linux: igmp_rcv).
+  if (skb.protocol === IPPROTO_IGMP) {
+    net.count(Mib.IpInDelivers);
     return;
   }
   const protocol = net.inetProtos[skb.protocol];

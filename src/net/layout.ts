@@ -93,6 +93,7 @@ export const virtioNetHdr: HeaderLayout = struct(
 
 /** IP protocol numbers (IANA). */
 export const IPPROTO_ICMP = 1;
+export const IPPROTO_IGMP = 2;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 

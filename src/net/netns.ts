@@ -57,6 +57,8 @@ export class NetNs {
   /** Secrets of inetEhashfn (TCP) and udpEhashfn (Linux: inet_ehash_secret, udp_ehash_secret). */
   readonly ehashSecret: number;
   readonly udpEhashSecret: number;
+  /** When `nowUs` was 0, µs since 1970; NaN = nobody has told us the date. */
+  utcUs: number = Number.NaN;
   /** Packets to ourselves, waiting for ipv4Loopback. */
   readonly loopback: SkbQueue = new SkbQueue();
   /** Datagrams in reassembly; made by ipv4Rcv when the first fragment comes. */

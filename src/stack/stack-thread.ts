@@ -123,6 +123,7 @@ class StackThread {
     stack.tcp.hashinfo.selectorClock = clock;
     stack.tcp.hashinfo.selectorRequest.state = new LiveMembers(shared, stack.net);
     this.watch(stack, trace, shared.ctl);
+    stack.net.utcUs = performance.timeOrigin * 1000;
     syscalls.onQuestion = (op, a, b, c, id) => this.answer(op, a, b, c, id);
     const wakeFd = eventfdCreate();
     const { ctl } = shared;

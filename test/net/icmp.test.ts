@@ -86,6 +86,43 @@ function reply(device: CaptureDevice): { header: Record<string, number>; message
   return { header, message };
 }
 
+describe('net/icmp timestamp', () => {
+  const request = (bytes: number): Uint8Array =>
+    icmpPacket(icmp(13, 3, 0x12340007, pattern(bytes)));
+
+  it('a request is answered with its own time and twice ours, UT', () => {
+    const { net, device } = makeRig();
+    // 1994-11-06 08:49:37 UT and 250 ms.
+    net.utcUs = Date.UTC(1994, 10, 6, 8, 49, 37) * 1000;
+    net.nowUs = 250_999;
+    inject(net, request(20), ipv4Rcv);
+    const { header, message } = reply(device);
+    expect(header).to.include({ tot_len: 40, frag_off: 0, ttl: 64 });
+    const now = [0x01, 0xe4, 0xe1, 0xe2];
+    expect([...message.subarray(0, 2)]).to.deep.equal([14, 0]);
+    expect([...message.subarray(4)]).to.deep.equal([0x12, 0x34, 0, 7, 0, 1, 2, 3, ...now, ...now]);
+    expect(icmpCounters(net)).to.include({ IcmpInTimestamps: 1, IcmpOutTimestampReps: 1 });
+  });
+
+  it('not without its time, nor by who does not know the date', () => {
+    const { net, device } = makeRig();
+    inject(net, request(12), ipv4Rcv);
+    net.utcUs = 0;
+    inject(net, request(3), ipv4Rcv);
+    expect(device.take()).to.deep.equal([]);
+    expect(icmpCounters(net)).to.include({ IcmpInTimestamps: 2, IcmpInErrors: 1 });
+    expect(net.outputSkbs.out).to.equal(0);
+  });
+
+  it('no buffer: counted', () => {
+    const { net } = makeRig();
+    net.utcUs = 0;
+    while (net.outputSkbs.alloc() !== null);
+    inject(net, request(12), ipv4Rcv);
+    expect(icmpCounters(net)).to.include({ IcmpOutErrors: 1 });
+  });
+});
+
 describe('net/icmp echo', () => {
   it('a request is answered with its own data, id, sequence and tos', () => {
     const { net, device } = makeRig();

@@ -227,8 +227,8 @@ describe('net/ipv4 options', () => {
     const good = [
       [1, 1, 1, 1],
       [0, 9, 9, 9],
-      [7, 4, 4, 0], // record route
-      [1, 148, 2, 0],
+      [7, 4, 5, 0], // record route
+      [148, 4, 0, 0],
       [148, 4, 0, 0, 7, 7, 4, 0, 0, 0, 0, 0], // router alert, record route
     ];
     for (const options of good) {
@@ -264,6 +264,13 @@ describe('net/ipv4 options', () => {
 });
 
 describe('net/ipv4 unknown protocols', () => {
+  it('IGMP is none, though we are in no group', () => {
+    const rig = makeRig();
+    const moved = verdict(ipv4Packet(pattern(16), { protocol: 2 }), rig);
+    expect(moved).to.include({ IpInDelivers: 1 });
+    expect(rig.device.take()).to.deep.equal([]);
+  });
+
   const options: PacketOptions = { protocol: 132 };
 
   it('are reported as protocol unreachable', () => {

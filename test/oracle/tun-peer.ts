@@ -61,17 +61,19 @@ export class TunPeer {
 
   /** The next TCP packet that the kernel has sent, or null; whatever is not TCP/IPv4 is skipped. */
   read(): Uint8Array | null {
-    const calls = native();
-    for (;;) {
-      const length = calls.read(this.fd, this.address, PACKET_BYTES);
-      if (length < 0) {
-        if (calls.errno() === EAGAIN) return null;
-        throw new Error(`${this.name}: read: ${getSystemErrorName(-calls.errno())}`);
-      }
-      if (this.bytes[0] === 0x45 && this.bytes[9] === IPPROTO_TCP) {
-        return this.bytes.slice(0, length);
-      }
+    for (let packet = this.readAny(); packet !== null; packet = this.readAny()) {
+      if (packet[0] === 0x45 && packet[9] === IPPROTO_TCP) return packet;
     }
+    return null;
+  }
+
+  /** The next packet of any kind, or null. */
+  readAny(): Uint8Array | null {
+    const calls = native();
+    const length = calls.read(this.fd, this.address, PACKET_BYTES);
+    if (length >= 0) return this.bytes.slice(0, length);
+    if (calls.errno() === EAGAIN) return null;
+    throw new Error(`${this.name}: read: ${getSystemErrorName(-calls.errno())}`);
   }
 
   close(): void {

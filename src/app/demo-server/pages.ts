@@ -2,6 +2,7 @@
  * The pages that people read: `GET /` as text and as HTML, directory listings. Pure text from
  * values; no I/O.
  */
+import { reciprocalScale } from '../../net/hash.js';
 import { type ConnectionInfo, hashText } from './connection-info.js';
 
 const HTML_ESCAPES: Readonly<Record<string, string>> = {
@@ -14,6 +15,14 @@ const HTML_ESCAPES: Readonly<Record<string, string>> = {
 
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (char) => HTML_ESCAPES[char]!);
+}
+
+/** Where the slot comes from: the hash, unless somebody else chose. */
+function slotText({ hash, slot, members }: ConnectionInfo): string {
+  const formula = `floor(hash x ${members} / 2^32)`;
+  const byHash = reciprocalScale(hash, members);
+  if (slot === byHash) return `${slot} = ${formula}`;
+  return `${slot}, by a selector or SO_INCOMING_CPU; ${formula} is ${byHash}`;
 }
 
 /** Label and value of everything that `GET /` tells. */
@@ -30,7 +39,7 @@ function facts(worker: number, connection: ConnectionInfo): [string, string][] {
     rows.push(
       ['hash', `${hashText(connection)} of your address and port and this one`],
       ['group', `${members} listener${members === 1 ? '' : 's'}`],
-      ['slot', `${connection.slot} = floor(hash x ${members} / 2^32)`],
+      ['slot', slotText(connection)],
     );
   }
   return rows;

@@ -65,7 +65,9 @@ describe('app/demo-server/http-protocol', () => {
     }
     expect(text).to.contain('Content-Type: text/plain');
     const html = world.get('/', 'Accept: text/html,*/*;q=0.8');
-    expect(html).to.contain('Content-Type: text/html').and.to.contain('<th>slot<td>2, by a selector');
+    expect(html)
+      .to.contain('Content-Type: text/html')
+      .and.to.contain('<th>slot<td>2, by a selector');
     world.members = 0;
     expect(world.get('/')).to.contain('single listener');
     world.members = 1;

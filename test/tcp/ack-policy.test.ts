@@ -83,6 +83,10 @@ describe('tcp: ACK policy', () => {
     let last = 0;
     for (let n = 0; n < 8; n++) last = ackDelay(slow, 1620 + n * 10, 10)!;
     expect(last).to.be.within(140, 150);
+    const far = late({ rttMs: 400 });
+    far.host.advance(100);
+    for (let n = 0; n < 12; n++) last = ackDelay(far, 1600 + n * 10, 10)!;
+    expect(last).to.equal(200);
     const near = late();
     for (let n = 0; n < 8; n++) expect(ackDelay(near, 1600 + n * 10, 10)).to.equal(40);
   });

@@ -1,6 +1,7 @@
 /** Socket options that few programs know: what they do, and who may set them. */
 import { expect } from 'chai';
 import { Mib } from '../../src/net/mib.js';
+import { BLOCK_SHUT } from '../../src/net/sockmem.js';
 import { MemoryStack, Peer } from '../../src/testing/index.js';
 import { pattern, type Rig, rig } from './rig.js';
 
@@ -127,6 +128,32 @@ describe('tcp: rare options', () => {
       expect(packet.getUint8(33), 'SYN-ACK').to.equal(0x12);
       const [flags, id] = [packet.getUint8(6), packet.getUint16(4)];
       expect([flags, id === 0], `${profile} ${discover}`).to.deep.equal([df ? 0x40 : 0, df]);
+    }
+  });
+
+  it('what is shut down before listen() is shut down in the children', () => {
+    for (const [how, said] of [
+      [0, 'nothing more to read'],
+      [1, 'a FIN'],
+    ] as const) {
+      const host = new MemoryStack();
+      const listener = host.stack.socket(0);
+      host.stack.bind(listener, 0, 80);
+      expect(host.stack.shutdown(listener, how)).to.equal(-107);
+      expect(host.stack.listen(listener, 5)).to.equal(0);
+      expect(host.ready(listener), said).to.equal(0);
+      const peer = new Peer(host);
+      peer.in('S 0:0(0) win 65535 <mss 1000>');
+      peer.out('S. 0:0(0) ack 1 <...>');
+      peer.in('. 1:1(0) ack 1');
+      if (how === 1) peer.out('F. 1:1(0) ack 1');
+      peer.quiet();
+      const child = host.accept(listener);
+      if (how === 0) expect(host.read(child)).to.have.length(0);
+      else expect(host.write(child, pattern(1))).to.equal(-32);
+      // The socket can be used again as if nothing had been.
+      host.stack.disconnect(child);
+      expect(host.mem.ctl[host.mem.blockAt(child) + BLOCK_SHUT]).to.equal(0);
     }
   });
 

@@ -230,7 +230,7 @@ describe('tcp: the window of the peer', () => {
     r.peer.out('. 2461:3921(1460) ack 1');
   });
 
-  // RFC 9293 MUST-34, SHLD-15, SHLD-16, MAY-7.
+  // RFC 9293 MUST-34, SHLD-15, SHLD-16.
   it('what shrinks below what was sent: no more is sent, the old is repeated', () => {
     const r = rig();
     r.host.write(r.fd, pattern(4380));

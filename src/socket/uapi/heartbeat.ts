@@ -47,30 +47,41 @@ export function busyShare(ctl: Int32Array, at: number, nowMs: number): number {
   return blendShare(ctl[at + T_BUSY]! / 1000, works, sinceMs);
 }
 
+/** What a heartbeat asks of `performance`. */
+export interface LoopClock {
+  /** Milliseconds. */
+  now(): number;
+  /** Milliseconds that the event loop has waited so far. */
+  eventLoopUtilization(): { readonly idle: number };
+}
+
 export class Heartbeat {
   private readonly ctl: Int32Array;
   private readonly at: number;
+  private readonly clock: LoopClock;
   private readonly offsetMs: number = monotonicOffsetMs();
-  /** When the present stretch of work or waiting began, performance.now(). */
-  private edgeMs: number = performance.now();
+  /** When the present stretch of work or waiting began, by the clock. */
+  private edgeMs: number;
   private share = 0;
   /** The thread lives on its event loop, which knows best how idle it was: ms idle so far. */
   private loopIdleMs = -1;
 
   /** @param at first word of the thread's region */
-  constructor(ctl: Int32Array, at: number) {
+  constructor(ctl: Int32Array, at: number, clock: LoopClock = performance) {
     this.ctl = ctl;
     this.at = at;
+    this.clock = clock;
+    this.edgeMs = clock.now();
     Atomics.store(ctl, at + T_BUSY, 0);
     Atomics.store(ctl, at + T_BEAT, (this.edgeMs + this.offsetMs) | 0);
   }
 
-  /** The thread runs, and has worked since the last call. @returns performance.now() */
+  /** The thread runs, and has worked since the last call. @returns the clock's now */
   worked(): number {
     return this.beat(1);
   }
 
-  /** The thread runs, and has waited since the last call. @returns performance.now() */
+  /** The thread runs, and has waited since the last call. @returns the clock's now */
   waited(): number {
     return this.beat(0);
   }
@@ -79,17 +90,17 @@ export class Heartbeat {
   livesOnLoop(): void {
     if (this.loopIdleMs >= 0) return;
     this.worked();
-    this.loopIdleMs = performance.eventLoopUtilization().idle;
+    this.loopIdleMs = this.clock.eventLoopUtilization().idle;
   }
 
   private beat(share: number): number {
-    const nowMs = performance.now();
+    const nowMs = this.clock.now();
     const forMs = nowMs - this.edgeMs;
     if (this.loopIdleMs < 0) {
       this.edgeMs = nowMs;
       this.publish(blendShare(this.share, share, forMs));
     } else if (forMs >= LOOP_SAMPLE_MS) {
-      const { idle } = performance.eventLoopUtilization();
+      const { idle } = this.clock.eventLoopUtilization();
       const idleShare = Math.min(1, Math.max(0, (idle - this.loopIdleMs) / forMs));
       this.loopIdleMs = idle;
       this.edgeMs = nowMs;

@@ -226,6 +226,17 @@ export class Interests {
     this.countWatchers(fd);
   }
 
+  /**
+   * `thread` wants to watch `fd` in instance `to` (its low 16 bits), but another thread has closed
+   * it meanwhile: the thread, which may be asleep by now, is woken to find that out.
+   */
+  gone(thread: number, to: number, fd: number): void {
+    const index = to & 0xffff;
+    if (this.ownerOf(index) !== thread) return;
+    this.queue(index, fd);
+    this.ring(thread);
+  }
+
   private find(fd: number, index: number): number {
     let item = this.first[fd]!;
     while (item !== 0 && this.epoll[item] !== index) item = this.next[item]!;

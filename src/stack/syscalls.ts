@@ -225,7 +225,11 @@ export class Syscalls implements SocketEvents {
     const kind = ctl[block + BLOCK_KIND]!;
     // A command for an earlier file of this number has nothing to do with the present one.
     const stale = kind === KIND_FREE || ctl[block + BLOCK_GEN] !== ctl[command + C_GEN];
-    if (stale) return unknownOr(ctl[command + C_OP]!, -EBADF);
+    if (stale) {
+      if (ctl[command + C_OP] === OP_EPOLL_CTL)
+        this.interests.gone(thread, ctl[command + C_A]!, fd);
+      return unknownOr(ctl[command + C_OP]!, -EBADF);
+    }
     switch (ctl[command + C_OP]) {
       case OP_CLOSE:
         return this.close(fd, block, kind);
@@ -328,6 +332,7 @@ export class Syscalls implements SocketEvents {
     const a = ctl[command + C_A]!;
     const index = a & 0xffff;
     const closing = (ctl[block + BLOCK_FLAGS]! & FILE_CLOSING) !== 0;
+    if (closing) this.interests.gone(thread, a, fd);
     if (this.interests.ownerOf(index) !== thread || closing) return -EBADF;
     if (ctl[block + BLOCK_KIND] === KIND_EPOLL) return -EINVAL;
     return this.interests.control(

@@ -104,6 +104,28 @@ describe('stack/syscalls', () => {
       expect(port.call(OP_THREAD_GONE, 0, port.number)).to.equal(-errno.EINVAL);
     });
 
+    it('who begins to watch a file that another thread has just closed is woken', () => {
+      const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
+      const epfd = sys.epoll_create1(0);
+      const other = inline.thread();
+      const watch = (): boolean =>
+        port.post(OP_EPOLL_CTL, fd, EPOLL_CTL_ADD << 16, EPOLLIN, 0, EPOLLIN);
+      // Its command comes behind the close, or between the close and what that does.
+      inline.held = true;
+      other.sys.close(fd);
+      watch();
+      inline.held = false;
+      inline.turn();
+      expect(port.popReady(0)).to.equal(fd);
+      watch();
+      expect(port.popReady(0)).to.equal(fd);
+      expect(port.popReady(0)).to.equal(-1);
+      // Not in an instance of somebody else.
+      other.port.post(OP_EPOLL_CTL, fd, EPOLL_CTL_ADD << 16, EPOLLIN, 0, EPOLLIN);
+      expect(port.popReady(0)).to.equal(-1);
+      expect(epfd).to.be.greaterThan(0);
+    });
+
     it('an epoll instance must exist and be the thread’s own', () => {
       const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
       const epfd = sys.epoll_create1(0);

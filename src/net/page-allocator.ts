@@ -31,9 +31,9 @@ export class PageAllocator {
     const stretches: number[] = [];
     for (let page = 1; page < pages; ) {
       let order = Math.min(MAX_ORDER, 31 - Math.clz32(page & -page));
-      while (page + 2 ** order > pages) order--;
+      while (page + (1 << order) > pages) order--;
       stretches.push(page, order);
-      page += 2 ** order;
+      page += 1 << order;
     }
     for (let i = stretches.length - 2; i >= 0; i -= 2)
       this.insert(stretches[i]!, stretches[i + 1]!);
@@ -49,7 +49,7 @@ export class PageAllocator {
     this.remove(page, order);
     while (order > want) {
       order--;
-      this.insert(page + 2 ** order, order);
+      this.insert(page + (1 << order), order);
     }
     this.order[page] = want;
     this.inUse += count;
@@ -61,7 +61,7 @@ export class PageAllocator {
     assert(this.order[page] === order, 'pages released that were not allocated so');
     this.inUse -= count;
     while (order < MAX_ORDER) {
-      const buddy = page ^ (2 ** order);
+      const buddy = page ^ (1 << order);
       if (buddy === 0 || buddy >= this.pages || this.order[buddy] !== (order | FREE)) break;
       this.remove(buddy, order);
       this.order[Math.max(page, buddy)] = 0xff;
@@ -92,7 +92,7 @@ export class PageAllocator {
 
 function orderOf(count: number): number {
   const order = 31 - Math.clz32(count);
-  const isStretch = count === 2 ** order && order >= 0 && order <= MAX_ORDER;
+  const isStretch = order >= 0 && count === 1 << order && order <= MAX_ORDER;
   assert(isStretch, 'not a stretch size');
   return order;
 }

@@ -64,10 +64,10 @@ export function ringUnlock(ctl: Int32Array, ring: number): void {
 
 /** Sets both cursors (a new connection: the first sequence number of the stream). */
 export function ringReset(ctl: Int32Array, ring: number, seq: number): void {
-  Atomics.store(ctl, ring + RING_HEAD, seq);
+  ctl[ring + RING_HEAD] = seq;
+  ctl[ring + RING_WAKE] = (seq + WAKE_NEVER_DISTANCE) | 0;
+  ctl[ring + RING_NOTICE] = 0;
   Atomics.store(ctl, ring + RING_TAIL, seq);
-  Atomics.store(ctl, ring + RING_WAKE, (seq + WAKE_NEVER_DISTANCE) | 0);
-  Atomics.store(ctl, ring + RING_NOTICE, 0);
 }
 
 /** True when `cursor` has reached the value that the other side asked to be told about. */

@@ -98,7 +98,7 @@ export function publishState(tcp: Tcp, tcb: Tcb, events: number): void {
   if (tcb.error !== 0) bits |= EPOLLERR;
   if (earlyWrite(tcb)) bits |= EARLY_WRITE;
   if (tcb.finReceived) bits |= STREAM_ENDED;
-  Atomics.store(ctl, tcb.at + BLOCK_STATE, tcb.state);
+  ctl[tcb.at + BLOCK_STATE] = tcb.state;
   Atomics.store(ctl, tcb.at + BLOCK_EVENTS, bits);
   if (events !== 0 && !tcb.orphan) tcp.events.ready(tcb.fd, events);
 }

@@ -29,8 +29,8 @@ const SWEEP_MOST = 4096;
 
 /** Smallest ring size that holds `bytes`. */
 export function ringCapacityFor(bytes: number): number {
-  const capacity = 2 ** Math.ceil(Math.log2(Math.max(bytes, PAGE_BYTES)));
-  return Math.min(capacity, RING_MAX_BYTES);
+  if (bytes <= PAGE_BYTES) return PAGE_BYTES;
+  return bytes >= RING_MAX_BYTES ? RING_MAX_BYTES : 1 << (32 - Math.clz32(Math.ceil(bytes) - 1));
 }
 
 function attach(tcp: Tcp, tcb: Tcb, ring: number, capacity: number): boolean {

@@ -73,20 +73,23 @@ class BenchRun {
 
   private alone(probe: AloneProbe): void {
     const { sizes, quick, json, names } = this.options;
+    const machine = machineFacts(sizes);
     const said = probe.run(sizes, quick);
     const wanted = (row: { measure?: string }): boolean => names.has(row.measure ?? '');
     this.rows.push(...said.rows.filter(wanted));
-    if (json) for (const row of said.json.filter(wanted)) this.io.out(JSON.stringify(row));
-    else for (const line of said.lines) this.io.out(line);
+    if (json) {
+      for (const row of said.json.filter(wanted)) this.io.out(JSON.stringify({ ...row, machine }));
+    } else for (const line of said.lines) this.io.out(line);
   }
 
   /** A probe that fails does not take the others' figures along. */
   private async pairs(probe: PairProbe): Promise<void> {
     const { sizes, json, names } = this.options;
-    const bench: Bench = { sizes, children: this.children };
+    const say = (line: string): void => this.io.err(`bench: ${line}`);
+    const bench: Bench = { sizes, children: this.children, say };
     const machine = machineFacts(sizes);
     try {
-      const rows = await runPairs(probe, bench, (line) => this.io.err(`bench: ${line}`));
+      const rows = await runPairs(probe, bench);
       for (const row of rows.filter(({ measure }) => names.has(measure))) {
         this.rows.push(row);
         if (json) this.io.out(JSON.stringify({ ...row, machine }));

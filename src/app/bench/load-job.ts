@@ -17,8 +17,8 @@ export type LoadJob =
   | (Timed & { readonly job: 'echo' })
   /** One byte there and back, again and again. */
   | (Timed & { readonly job: 'ping-pong' })
-  /** Connections that say nothing, from these addresses in turn, until it is ended. */
-  | (Target & { readonly job: 'hold'; readonly count: number; readonly sources: string[] })
+  /** Connections that say nothing, from this address, until it is ended. */
+  | (Target & { readonly job: 'hold'; readonly count: number; readonly source: string })
   /** SYNs from addresses that answer nobody, as fast as they are answered. */
   | (Timed & { readonly job: 'flood'; readonly device: string })
   /** Connections with one request each at a steady rate. */

@@ -42,13 +42,9 @@ export function pingPong(address: string, seconds: number): PingPongResult {
 }
 
 /** Opens connections and leaves them; they end with this process. */
-export function hold(
-  address: string,
-  count: number,
-  sources: readonly string[],
-): { readonly held: number } {
+export function hold(address: string, count: number, source: string): { readonly held: number } {
   for (let i = 0; i < count; i++) {
-    KernelSocket.connect(address, HTTP_PORT, TIMEOUT_MS, sources[i % sources.length] ?? null);
+    KernelSocket.connect(address, HTTP_PORT, TIMEOUT_MS, source);
   }
   return { held: count };
 }

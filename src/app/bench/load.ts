@@ -19,7 +19,7 @@ function run(job: LoadJob): Promise<object> | object {
     case 'ping-pong':
       return pingPong(job.address, job.seconds);
     case 'hold':
-      return hold(job.address, job.count, job.sources);
+      return hold(job.address, job.count, job.source);
     case 'flood':
       return flood(job.address, job.device, job.seconds);
     case 'good':

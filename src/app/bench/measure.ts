@@ -43,6 +43,8 @@ export interface Sizes {
 export interface Bench {
   readonly sizes: Sizes;
   readonly children: Children;
+  /** One line of narration. */
+  say(line: string): void;
 }
 
 /** What a median is held against. */

@@ -95,12 +95,8 @@ async function takePair(
 
 const short = (value: number): string => value.toPrecision(4);
 
-/** All samples of a probe; a row for each of its figures. @param say one line a pair */
-export async function runPairs(
-  probe: PairProbe,
-  bench: Bench,
-  say: (line: string) => void,
-): Promise<Row[]> {
+/** All samples of a probe, with a line each; a row for each of its figures. */
+export async function runPairs(probe: PairProbe, bench: Bench): Promise<Row[]> {
   const samples: Samples[] = probe.figures.map(() => ({ ours: [], kernel: [] }));
   const pairs = probe.plan.once ? 1 : bench.sizes.pairs;
   const sides = await startSides(bench.children, probe.plan, bench.sizes);
@@ -112,7 +108,7 @@ export async function runPairs(
         const [ours, kernel] = [taken.ours[i]!, taken.kernel[i]!];
         samples[i]!.ours.push(ours);
         samples[i]!.kernel.push(kernel);
-        say(`${turn + 1}/${pairs} ${name}: ${short(ours)} and ${short(kernel)} ${unit}`);
+        bench.say(`${turn + 1}/${pairs} ${name}: ${short(ours)} and ${short(kernel)} ${unit}`);
       });
     }
   } finally {

@@ -7,7 +7,7 @@ import { HELP, parseCommandLine, type SimOptions } from './command-line.js';
 import { Coverage } from './coverage.js';
 import { fuzzHostileThread } from './fuzz/hostile-thread.js';
 import { fuzzHttp } from './fuzz/http.js';
-import { fuzzPackets } from './fuzz/packets.js';
+import { fuzzPackets, type PacketFuzzResult } from './fuzz/packets.js';
 import { table } from './netsim.js';
 import { formatParameters, parametersOf, type SimParameters } from './parameters.js';
 import { type Outcome, runOnce, shrink } from './shrink.js';
@@ -130,17 +130,25 @@ function tell(options: SimOptions, io: SimIo, parameters: SimParameters, outcome
   io.out(`  shrunk: ${shrunk}\n${last.ok ? '' : `  ${last.message}\n`}`);
 }
 
+/** The sums; what packets have reached goes before them, unless it is to be read by a program. */
+function tellPackets(result: PacketFuzzResult, io: SimIo, json: boolean): object {
+  if (json) return result;
+  const { coverage, ...sums } = result;
+  for (const line of coverage.lines()) io.out(`${line}\n`);
+  return sums;
+}
+
 function runFuzz({ fuzz, seed, runs, json }: SimOptions, io: SimIo): number {
   const begun = io.clockMs();
   let told = begun;
   const report = (result: object): void => {
     if (io.clockMs() - told < PROGRESS_MS) return;
     told = io.clockMs();
-    if (!json) io.err(`${JSON.stringify(result)}\n`);
+    if (!json) io.err(`${JSON.stringify({ ...result, coverage: undefined })}\n`);
   };
   try {
     let result: object;
-    if (fuzz === 'packets') result = fuzzPackets(seed, runs, report);
+    if (fuzz === 'packets') result = tellPackets(fuzzPackets(seed, runs, report), io, json);
     else if (fuzz === 'threads') result = fuzzHostileThread(seed, runs, io.clockMs, report);
     else result = fuzzHttp(seed, runs, report);
     const perSecond = Math.round((runs * 1000) / Math.max(1, io.clockMs() - begun));

@@ -32,6 +32,8 @@ export class Conversation {
   /** What the peer sends next, and what it acknowledges: learnt from the stack's segments. */
   seq: number;
   ack = 0;
+  /** What the peer has acknowledged of it, when it says that something is lost. */
+  una = 0;
   /** The stack's last timestamp, and the peer's. */
   tsecr = 0;
   tsval = 1;
@@ -47,14 +49,16 @@ export class Conversation {
 
   /** A segment of the stack's has come: `end` is its number after its last byte. */
   heard(end: number, ack: number, acks: boolean): void {
-    this.ack = end;
+    if (this.una === 0) this.una = end;
+    if (((end - this.ack) | 0) > 0 || this.ack === 0) this.ack = end;
     if (acks) this.seq = ack;
   }
 
   fields(destination: number, flags: number, payload: number): SegmentFields {
     const { peer, sport, dport, seq, ack } = this;
     const window = WINDOW;
-    return { source: peer, destination, sport, dport, seq, ack, flags, window, payload };
+    const plain = { urgent: 0, reserved: 0, tos: 0 };
+    return { source: peer, destination, sport, dport, seq, ack, flags, window, payload, ...plain };
   }
 }
 
@@ -62,18 +66,18 @@ export class Conversation {
 export class Player {
   private readonly host: SimHost;
   private readonly builder: PacketBuilder;
-  private readonly listener: number;
+  private readonly accept: () => number;
   private readonly deliver: (packet: Uint8Array) => void;
 
   constructor(
     host: SimHost,
     builder: PacketBuilder,
-    listener: number,
+    accept: () => number,
     deliver: (packet: Uint8Array) => void,
   ) {
     this.host = host;
     this.builder = builder;
-    this.listener = listener;
+    this.accept = accept;
     this.deliver = deliver;
   }
 
@@ -96,7 +100,7 @@ export class Player {
     this.send(talk, SYN);
     if (goal === 'request') return;
     this.send(talk, ACK);
-    talk.fd = this.host.accept(this.listener);
+    talk.fd = this.accept();
     if (talk.fd >= 0 && goal !== 'established') this.finish(talk, goal);
   }
 

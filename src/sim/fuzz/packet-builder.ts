@@ -11,6 +11,9 @@ export const SYN = 2;
 export const RST = 4;
 export const PSH = 8;
 export const ACK = 16;
+export const URG = 32;
+export const ECE = 64;
+export const CWR = 128;
 
 const IP_BYTES = 20;
 const TCP_BYTES = 20;
@@ -31,6 +34,16 @@ export interface SegmentFields {
   flags: number;
   window: number;
   payload: number;
+  urgent: number;
+  /** Bits between the data offset and CWR. */
+  reserved: number;
+  tos: number;
+}
+
+/** What the stack has sent, from what the peer has acknowledged of it. */
+export interface SentRange {
+  readonly una: number;
+  readonly ack: number;
 }
 
 export class PacketBuilder {
@@ -51,22 +64,29 @@ export class PacketBuilder {
     view.setUint16(22, fields.dport);
     view.setInt32(24, fields.seq);
     view.setInt32(28, fields.ack);
-    view.setUint8(32, ((TCP_BYTES + options.length) / 4) << 4);
+    view.setUint8(32, (((TCP_BYTES + options.length) / 4) << 4) | fields.reserved);
     view.setUint8(33, fields.flags);
     view.setUint16(34, fields.window);
     view.setUint16(36, 0);
-    view.setUint16(38, 0);
+    view.setUint16(38, fields.urgent);
     buffer.set(options, 40);
-    const packet = this.ip(fields.source, fields.destination, PROTOCOL_TCP, tcpBytes);
+    const { source, destination, tos } = fields;
+    const packet = this.ip(source, destination, PROTOCOL_TCP, tcpBytes, tos);
     this.sumTcp(packet);
     return packet;
   }
 
   /** Writes the IP header in front of `bytes` bytes that are in the buffer. */
-  private ip(source: number, destination: number, protocol: number, bytes: number): Uint8Array {
+  private ip(
+    source: number,
+    destination: number,
+    protocol: number,
+    bytes: number,
+    tos = 0,
+  ): Uint8Array {
     const { buffer, view } = this;
     view.setUint8(0, 0x45);
-    view.setUint8(1, 0);
+    view.setUint8(1, tos);
     view.setUint16(2, IP_BYTES + bytes);
     view.setUint16(4, this.ids++ & 0xffff);
     view.setUint16(6, 0);
@@ -135,11 +155,24 @@ export class PacketBuilder {
     if (dice.chance(0.05)) fields.flags = dice.int(0, 255);
     if (dice.chance(0.3)) fields.window = dice.pick([0, 1, 2, 535, 65_535, dice.int(0, 65_535)]);
     if (dice.chance(0.3)) fields.payload = dice.pick([0, 1, 536, 1460, dice.spread(1, 9000)]);
+    if (dice.chance(0.1)) this.mutateMarks(fields);
     if (dice.chance(0.02)) fields.sport = dice.int(0, 65_535);
     if (dice.chance(0.02)) fields.dport = dice.int(0, 65_535);
     if (dice.chance(0.01)) fields.source = dice.u32() | 0;
     if (dice.chance(0.01)) fields.destination = dice.u32() | 0;
     if (dice.chance(0.005)) fields.payload = dice.int(0, 65_000);
+  }
+
+  /** Urgent pointer, ECN and what is reserved. */
+  private mutateMarks(fields: SegmentFields): void {
+    const { dice } = this;
+    if (dice.chance(0.7)) {
+      fields.flags |= URG;
+      fields.urgent = dice.pick([0, 1, 2, fields.payload, fields.payload + 1, 1460, 65_535]);
+    }
+    if (dice.chance(0.3)) fields.flags |= dice.pick([ECE, CWR, ECE | CWR]);
+    if (dice.chance(0.5)) fields.tos = dice.pick([1, 2, 3, dice.int(0, 255)]);
+    if (dice.chance(0.1)) fields.reserved = dice.int(0, 15);
   }
 
   /** Damage to a packet that is built: header bytes, length, checksums, fragments. */
@@ -177,8 +210,29 @@ export class PacketBuilder {
     return cut;
   }
 
+  /** A part of what is under way, mostly: it has come, and what is before it has not. */
+  private sackBlock({ una, ack }: SentRange): [left: number, right: number] {
+    const { dice } = this;
+    const open = (ack - una) | 0;
+    if (open > 0 && open < 1 << 24 && dice.chance(0.8)) {
+      const left = dice.int(0, open - 1);
+      return [(una + left) | 0, (una + dice.int(left + 1, open)) | 0];
+    }
+    const left = (ack + dice.int(-3000, 6000)) | 0;
+    return [left, (left + dice.pick([0, 1, 536, 1460, -1, 0x7fffffff])) | 0];
+  }
+
+  /** A Fast Open option (RFC 7413 4.1.1), or its experimental form, with a cookie or none. */
+  private fastopen(out: number[]): void {
+    const { dice } = this;
+    const cookie = dice.pick([0, 0, 4, 8, 8, 16, 3]);
+    if (dice.chance(0.7)) out.push(34, 2 + cookie);
+    else out.push(254, 4 + cookie, 0xf9, 0x89);
+    for (let i = 0; i < cookie; i++) out.push(dice.int(0, 255));
+  }
+
   /** Options, a multiple of 4 bytes: what a peer may send, or lengths and kinds that lie. */
-  options(syn: boolean, tsval: number, tsecr: number, sackNear: number): number[] {
+  options(syn: boolean, tsval: number, tsecr: number, sent: SentRange): number[] {
     const { dice } = this;
     const out: number[] = [];
     const u32 = (value: number): void => {
@@ -202,15 +256,16 @@ export class PacketBuilder {
       u32(tsval);
       u32(tsecr);
     }
-    if (!syn && dice.chance(0.3) && out.length <= 20) {
-      const blocks = dice.int(0, 2);
+    if (!syn && dice.chance(0.5) && out.length <= 20) {
+      const blocks = dice.int(dice.chance(0.1) ? 0 : 1, 2);
       out.push(5, 2 + 8 * blocks);
       for (let i = 0; i < blocks; i++) {
-        const left = (sackNear + dice.int(-3000, 6000)) | 0;
+        const [left, right] = this.sackBlock(sent);
         u32(left);
-        u32((left + dice.pick([0, 1, 536, 1460, -1, 0x7fffffff])) | 0);
+        u32(right);
       }
     }
+    if (syn && out.length <= 20 && dice.chance(0.3)) this.fastopen(out);
     if (dice.chance(0.1)) out.push(dice.int(0, 255), dice.int(0, 255), dice.int(0, 255));
     while (out.length % 4 !== 0) out.push(dice.chance(0.9) ? 1 : 0);
     return out.slice(0, 40);

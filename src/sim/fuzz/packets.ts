@@ -4,11 +4,23 @@
  * close. Nothing may throw, stall, leak or run dry. In epochs: at the end of each all is closed,
  * and nothing may be left.
  */
+
 import { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, IFINDEX_LINK, type Skb } from '../../net/skb.js';
 import { inetLookupEstablished } from '../../reuseport/lookup.js';
+import type { SockCommon } from '../../reuseport/sock-common.js';
 import { SK_REQUEST, SK_TIMEWAIT } from '../../reuseport/sock-common.js';
+import {
+  IPPROTO_TCP,
+  MSG_OOB,
+  SO_REUSEPORT,
+  SOL_SOCKET,
+  TCP_DEFER_ACCEPT,
+  TCP_FASTOPEN,
+} from '../../socket/uapi/constants.js';
 import type { TimewaitSock } from '../../tcp/minisocks.js';
 import { STATE_NAMES } from '../../tcp/state.js';
+import type { Tcb } from '../../tcp/tcb.js';
+import { Coverage } from '../coverage.js';
 import { Dice, FOR_PACKETS } from '../dice.js';
 import { must } from '../failure.js';
 import { type CountedLink, SimHost } from '../host.js';
@@ -17,11 +29,13 @@ import { drawOption, drawSysctls } from '../knobs.js';
 import { checkCounters, checkNothingLeft } from '../leaks.js';
 import { addressOf } from '../router.js';
 import { Conversation, GOALS, Player } from './conversation.js';
-import { ACK, FIN, PacketBuilder, PSH, RST, SYN } from './packet-builder.js';
+import { ACK, FIN, PacketBuilder, PSH, RST, type SegmentFields, SYN } from './packet-builder.js';
 
 /** Packets of an epoch, and how many of them come before the stack answers at most. */
 const EPOCH_PACKETS = 3000;
 const BATCH_MOST = 8;
+/** At what may be over, before each of them. */
+const LOOKS = 4;
 /** Conversations at a time. */
 const TALKS = 24;
 const FDS = 256;
@@ -34,6 +48,11 @@ const STEP_MOST = 100_000;
 /** A poll with nothing new may mark something again, but not for ever. */
 const POLLS_MOST = 1000;
 const PROTOCOL_TCP = 6;
+/** What ends a connection is rarer than what goes on with it. */
+const KINDS: readonly number[] = [
+  ...[ACK, ACK, ACK, ACK, ACK, ACK, ACK | PSH, ACK | PSH, ACK | PSH],
+  ...[ACK | FIN, SYN, SYN | ACK, RST, RST | ACK],
+];
 
 /** What packets have been through. */
 export interface PacketFuzzResult {
@@ -42,12 +61,15 @@ export interface PacketFuzzResult {
   epochs: number;
   /** Invariants looked at. */
   checks: number;
-  /** Batches by the state that one of their targets was in. */
-  states: Record<string, number>;
+  /**
+   * Packets by the state of what they were meant for, transitions, what applications did, and every
+   * counter: what never counts is a blind spot.
+   */
+  coverage: Coverage;
 }
 
 function nothingYet(): PacketFuzzResult {
-  return { packets: 0, answers: 0, epochs: 0, checks: 0, states: {} };
+  return { packets: 0, answers: 0, epochs: 0, checks: 0, coverage: new Coverage() };
 }
 
 /** The stack's link: learns from every segment what its peer should say next. */
@@ -90,6 +112,7 @@ class PacketFuzz {
   private readonly invariants: Invariants;
   private readonly player: Player;
   private readonly listener: number;
+  private second: number;
   private nowUs = 1_000_000;
   private nextPort: number = FIRST_PORT;
   private connects = 0;
@@ -100,13 +123,16 @@ class PacketFuzz {
     this.dice = dice;
     this.builder = new PacketBuilder(dice);
     this.link = new EchoLink(dice.pick([576, 1500, 9000]), dice.pick([0, 65_535]));
+    const sysctl = drawSysctls(dice, dice.chance(0.7));
+    if (dice.chance(0.5)) sysctl['net.ipv4.tcp_fastopen'] = dice.pick(['3', '519']);
+    if (dice.chance(0.3)) sysctl['net.ipv4.tcp_ecn'] = '1';
     this.host = new SimHost({
       seed,
       index: 0,
       address: addressOf(0),
       life: 0,
       profile: dice.chance(0.5) ? '6.18' : '5.0',
-      sysctl: drawSysctls(dice, dice.chance(0.7)),
+      sysctl,
       link: this.link,
       fds: FDS,
       arena,
@@ -115,14 +141,44 @@ class PacketFuzz {
     });
     this.host.poll(this.nowUs);
     this.invariants = new Invariants(this.host);
-    const { stack } = this.host;
-    this.listener = stack.socket(0);
-    stack.bind(this.listener, 0, LISTEN_PORT);
-    stack.listen(this.listener, dice.pick([0, 8, 128]));
-    this.player = new Player(this.host, this.builder, this.listener, (packet) => {
-      this.deliver(packet);
-      this.poll();
-    });
+    this.listener = this.listen();
+    this.second = dice.chance(0.5) ? this.listen() : -1;
+    this.player = new Player(
+      this.host,
+      this.builder,
+      () => this.accept(),
+      (packet) => {
+        this.deliver(packet);
+        this.poll();
+      },
+    );
+  }
+
+  /** A listener of the group, as a rule with Fast Open. */
+  private listen(): number {
+    const { dice, host } = this;
+    const { stack } = host;
+    const fd = stack.socket(0);
+    stack.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1, 0);
+    if (dice.chance(0.7)) stack.setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, 5, 0);
+    if (dice.chance(0.2)) stack.setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 3, 0);
+    stack.bind(fd, 0, LISTEN_PORT);
+    stack.listen(fd, dice.pick([0, 8, 128]));
+    return fd;
+  }
+
+  private accept(): number {
+    const fd = this.host.accept(this.listener);
+    return fd >= 0 || this.second < 0 ? fd : this.host.accept(this.second);
+  }
+
+  /** The other listener goes or comes: its connections may move (tcp_migrate_req). */
+  private changeGroup(): void {
+    if (this.second < 0) this.second = this.listen();
+    else {
+      this.host.stack.close(this.second);
+      this.second = -1;
+    }
   }
 
   get mem(): SimHost['mem'] {
@@ -165,7 +221,7 @@ class PacketFuzz {
     const until = this.result.packets + packets;
     while (this.result.packets < until) {
       while (talks.length < TALKS) talks.push(this.open());
-      this.noteState(talks);
+      this.tidy(talks);
       for (let n = this.dice.int(1, BATCH_MOST); n > 0; n--) this.attack(this.dice.pick(talks));
       this.poll();
       this.invariants.check();
@@ -177,21 +233,37 @@ class PacketFuzz {
     this.result.checks = this.invariants.checks;
   }
 
-  /** Which state does one of them stand in? What is over makes room, as a rule, for another. */
-  private noteState(talks: Conversation[]): void {
-    const talk = this.dice.pick(talks);
+  private sockOf({ peer, sport, dport }: Conversation): SockCommon | null {
     const { address, stack } = this.host;
     const { hashinfo } = stack.tcp;
-    const { peer, sport, dport } = talk;
-    const sk = inetLookupEstablished(hashinfo, peer, sport, address, dport, IFINDEX_LINK);
-    let name = dport === LISTEN_PORT ? 'LISTEN' : 'UNCONN';
+    return inetLookupEstablished(hashinfo, peer, sport, address, dport, IFINDEX_LINK);
+  }
+
+  /** What is over makes room, as a rule, for another. */
+  private tidy(talks: Conversation[]): void {
+    for (let n = 0; n < LOOKS && talks.length > 1; n++) {
+      const talk = this.dice.pick(talks);
+      const over = this.sockOf(talk) === null;
+      if (over && this.dice.chance(0.7)) this.retire(talks, talk);
+    }
+  }
+
+  /** In which state is what the packet is meant for? */
+  private noteState(talk: Conversation): void {
+    const sk = this.sockOf(talk);
+    let name = talk.dport === LISTEN_PORT ? 'LISTEN' : 'UNCONN';
     if (sk !== null && sk.kind === SK_REQUEST) name = 'NEW-SYN-RECV';
     else if (sk !== null && sk.kind === SK_TIMEWAIT) {
       name = `${STATE_NAMES[(sk as TimewaitSock).substate]} minisock`;
-    } else if (sk !== null) name = STATE_NAMES[sk.state]!;
-    const { states } = this.result;
-    states[name] = (states[name] ?? 0) + 1;
-    if (sk === null && talks.length > 1 && this.dice.chance(0.7)) this.retire(talks, talk);
+    } else if (sk !== null) name = this.nameOf(sk);
+    this.result.coverage.add(`packet ${name}`);
+  }
+
+  /** A state, and whether somebody still holds the socket, or Fast Open has begun it. */
+  private nameOf(sk: SockCommon): string {
+    const { state, orphan, fastopenQueue } = sk as Tcb;
+    const early = fastopenQueue === null ? '' : ' Fast Open';
+    return `${STATE_NAMES[state]}${orphan ? ' orphan' : ''}${early}`;
   }
 
   private retire(talks: Conversation[], talk: Conversation): void {
@@ -217,18 +289,19 @@ class PacketFuzz {
   /** One packet that is almost what the peer of `talk` would send. */
   private attack(talk: Conversation): void {
     const { builder, dice, host } = this;
-    const kinds = [ACK, ACK, ACK | PSH, ACK | FIN, SYN, SYN | ACK, RST, RST | ACK];
-    const flags = dice.pick(kinds);
+    this.noteState(talk);
+    const flags = dice.pick(KINDS);
     const payload = flags & PSH || dice.chance(0.2) ? dice.spread(1, 3000) : 0;
     const fields = talk.fields(host.address, flags, payload);
     if (dice.chance(0.05)) {
       this.deliver(builder.icmp(fields));
       return;
     }
-    if (dice.chance(0.7)) builder.mutate(fields);
+    this.pretendLoss(talk, fields);
+    if (dice.chance(0.5)) builder.mutate(fields);
     talk.tsval += dice.pick([0, 1, 1, 10, dice.chance(0.01) ? -100_000 : 1]);
     const tsecr = dice.chance(0.9) ? talk.tsecr : dice.u32() | 0;
-    const options = builder.options((flags & SYN) !== 0, talk.tsval, tsecr, talk.ack);
+    const options = builder.options((flags & SYN) !== 0, talk.tsval, tsecr, talk);
     fields.payload = Math.min(fields.payload, 65_535 - 40 - options.length);
     const packet = builder.segment(fields, options);
     if (this.link.offload.checksum && dice.chance(0.1)) {
@@ -240,20 +313,42 @@ class PacketFuzz {
     this.deliver(dice.chance(0.2) ? builder.damage(packet) : packet);
   }
 
+  /** Half of all ACKs say that nothing more has come, some that a part has. */
+  private pretendLoss(talk: Conversation, fields: SegmentFields): void {
+    const { dice } = this;
+    const open = (talk.ack - talk.una) | 0;
+    if (open <= 0 || dice.chance(0.25)) talk.una = talk.ack;
+    else if (dice.chance(0.15)) talk.una = (talk.una + dice.int(1, open)) | 0;
+    fields.ack = talk.una;
+  }
+
   /** Now and then the applications do something, time passes, conversations end. */
   private act(talks: Conversation[]): void {
     const { dice, host } = this;
     const talk = dice.pick(talks);
     const kind = dice.uniform();
+    if (dice.chance(0.5)) this.writeSome(talks);
     if (kind < 0.3) this.advance(dice.spread(1, 300_000));
-    else if (kind < 0.32) this.advance(dice.spread(1, 100_000_000));
-    else if (talk.fd >= 0 && kind < 0.45) host.write(talk.fd, this.scratch.subarray(0, 20_000));
+    else if (kind < 0.31) this.advance(dice.spread(1, 100_000_000));
     else if (talk.fd >= 0 && kind < 0.6) host.read(talk.fd, this.scratch, dice.spread(1, 65_536));
     else if (talk.fd >= 0 && kind < 0.63) host.stack.shutdown(talk.fd, dice.int(0, 2));
     else if (talk.fd >= 0 && kind < 0.66) this.setOption(talk.fd);
     else if (kind < 0.7) this.retire(talks, talk);
+    else if (kind < 0.705) this.changeGroup();
+    else if (talk.fd >= 0 && kind < 0.72) this.urgent(talk.fd);
     this.acceptStrays();
     this.poll();
+  }
+
+  /** So that there is something to be acknowledged, or not. */
+  private writeSome(talks: readonly Conversation[]): void {
+    const { fd } = this.dice.pick(talks);
+    if (fd >= 0) this.host.write(fd, this.scratch.subarray(0, this.dice.spread(1, 20_000)));
+  }
+
+  private urgent(fd: number): void {
+    this.host.write(fd, this.scratch.subarray(0, this.dice.int(1, 3000)), MSG_OOB);
+    this.host.readUrgent(fd);
   }
 
   private setOption(fd: number): void {
@@ -263,9 +358,7 @@ class PacketFuzz {
 
   /** Connections that came about by accident belong to nobody. */
   private acceptStrays(): void {
-    for (let fd = this.host.accept(this.listener); fd >= 0; fd = this.host.accept(this.listener)) {
-      this.host.stack.close(fd);
-    }
+    for (let fd = this.accept(); fd >= 0; fd = this.accept()) this.host.stack.close(fd);
   }
 
   private close(talks: readonly Conversation[]): void {
@@ -280,7 +373,10 @@ class PacketFuzz {
   /** The end: not even the listener is left. */
   end(): void {
     this.host.stack.close(this.listener);
+    if (this.second >= 0) this.changeGroup();
     this.advance(REST_US);
+    this.result.coverage.merge(this.host.coverage);
+    this.result.coverage.addMib(this.host.stack.net.mib);
     checkNothingLeft(this.host);
     checkCounters(this.host, this.connects);
   }
@@ -314,9 +410,7 @@ export function fuzzPackets(
     total.answers += fuzz.result.answers;
     total.epochs += fuzz.result.epochs;
     total.checks += fuzz.result.checks;
-    for (const [name, batches] of Object.entries(fuzz.result.states)) {
-      total.states[name] = (total.states[name] ?? 0) + batches;
-    }
+    total.coverage.merge(fuzz.result.coverage);
     report(total);
   }
   return total;

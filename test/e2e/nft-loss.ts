@@ -2,7 +2,7 @@
 import { must } from './machine.js';
 
 const rule = (key: string, device: string, percent: number): string =>
-  `${key} "${device}" numgen random mod 100 < ${percent} counter drop`;
+  `${key} "${device}" ${percent < 100 ? `numgen random mod 100 < ${percent}` : ''} counter drop`;
 
 /**
  * Drops `percent` of 100 packets (as the kernel counts them) each way while `body` runs.

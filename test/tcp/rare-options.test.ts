@@ -157,6 +157,49 @@ describe('tcp: rare options', () => {
     }
   });
 
+  // As a Linux 6.18 kernel answers; test/oracle asks it for every number.
+  it('values at the edges, and what is read then', () => {
+    const { stack } = new MemoryStack();
+    const user = 1000;
+    const table: readonly (readonly [uid: number, level: number, name: number, tried: string])[] = [
+      [0, SOL_SOCKET, 14, '1:0=0'],
+      [0, SOL_SOCKET, 16, '1:-95=-95'],
+      [0, SOL_SOCKET, 17, '1:-92=0,-1,-1'],
+      [0, SOL_SOCKET, 27, '0:-2=-92'],
+      [0, SOL_SOCKET, 46, '-1:-22=0 50:0=50'],
+      [user, SOL_SOCKET, 69, '1:-1=0 0:0=0'],
+      [0, SOL_SOCKET, 69, '1:0=1'],
+      [user, SOL_SOCKET, 70, '-1:-22=-92 65536:-22=-92 0:0=-92 1:-1=-92'],
+      [0, SOL_SOCKET, 70, '9:0=-92'],
+      [0, SOL_SOCKET, 73, '-1:-22=0 1:-95=0'],
+      [0, SOL_SOCKET, 74, '-2:-22=1 0:0=0 -1:0=1 2:-22=1'],
+      [user, SOL_SOCKET, 62, '1:0=1 -1:-1=1 0:-1=1'],
+      [0, SOL_SOCKET, 59, '1:-92=-61'],
+      [0, IPPROTO_TCP, 17, '1:0=0 2:-22=0'],
+      [user, IPPROTO_TCP, 19, '1:-1=0'],
+      [0, IPPROTO_TCP, 24, '1:-1=1000'],
+      [0, IPPROTO_TCP, 26, '1:-92='],
+      [0, IPPROTO_TCP, 27, '-1:-22=0 2:0=2 3:-22=2'],
+      [0, IPPROTO_TCP, 28, '1:-92='],
+      [0, IPPROTO_TCP, 43, '1:-92=0'],
+      [0, IPPROTO_IP, 3, '1:-92=0'],
+      [0, IPPROTO_IP, 26, '2:-22=0 1:0=1'],
+      [0, IPPROTO_IP, 34, '0:0=0 9:0=1'],
+      [0, IPPROTO_IP, 35, '1:-71=-92'],
+    ];
+    for (const [uid, level, name, tried] of table) {
+      const fd = stack.socket(uid);
+      const said = tried.split(' ').map((one) => {
+        const value = Number(one.slice(0, one.indexOf(':')));
+        const status = stack.setsockopt(fd, level, name, value, 0);
+        const out = new Int32Array(4);
+        const words = stack.getsockopt(fd, level, name, out);
+        return `${value}:${status}=${words < 0 ? words : out.subarray(0, words)}`;
+      });
+      expect(said.join(' '), `${level}/${name}`).to.equal(tried);
+    }
+  });
+
   it('time-outs of more than 24.8 days are that long', () => {
     const r = rig();
     expect(set(r, SOL_SOCKET, 20, 3_000_000, 0)).to.equal(0);

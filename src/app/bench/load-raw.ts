@@ -54,7 +54,7 @@ const WINDOW = 512;
 /** SYNs between two looks at how many have been answered. */
 const BURST = 32;
 /** No answer for so long: what was under way is lost. */
-const STALL_MS = 20;
+const STALL_MS = 250;
 
 const PAUSE_MS = 0.1;
 const NEVER = new Int32Array(new SharedArrayBuffer(4));

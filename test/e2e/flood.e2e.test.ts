@@ -97,7 +97,7 @@ suiteWith(['tun', 'root', 'ip', 'nft'], 'end to end: floods', () => {
       forger.close();
       friend.write('GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
       const chunks = await friend.toArray();
-      expect(Buffer.concat(chunks).toString('latin1')).to.match(/^HTTP\/1.1 200[^]*OK$/);
+      expect(Buffer.concat(chunks).toString('latin1')).to.match(/^HTTP\/1.1 200.*OK$/s);
       const rows = await serve.json<{ state: string }[]>('ss', '-a');
       const half = rows.filter(({ state }) => state === 'SYN-RECV').length;
       expect(half, 'half-open connections').to.be.within(WORKERS, WORKERS * 65);
@@ -110,6 +110,7 @@ suiteWith(['tun', 'root', 'ip', 'nft'], 'end to end: floods', () => {
     await withServe([], async (serve) => {
       const friend = await connected(serve.ready.address, serve.ready.port);
       const forger = withForger(serve);
+      const begun = performance.now();
       await forger.sweepReset(serve.ready.peer, friend.localPort!, 50_000);
       expect(forger.sent).to.be.above(80_000);
       forger.close();
@@ -117,7 +118,8 @@ suiteWith(['tun', 'root', 'ip', 'nft'], 'end to end: floods', () => {
       expect((await readExactly(friend, 15)).toString()).to.equal('HTTP/1.1 200 OK');
       friend.destroy();
       const [challenges, resets] = await counters(serve, 'TCPChallengeACK', 'TcpEstabResets');
-      expect(challenges, 'at most one in half a second').to.be.within(1, 20);
+      const halfSeconds = (performance.now() - begun) / 500;
+      expect(challenges, 'at most one in half a second').to.be.within(1, halfSeconds + 1);
       expect(resets).to.equal(0);
     });
   }).timeout(180_000);

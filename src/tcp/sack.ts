@@ -159,11 +159,13 @@ function tagBlock(
   dupRight: number,
 ): number {
   const t = tcb.tcp.rtx;
+  const dsack = dupLeft !== dupRight;
   while (index !== NONE && before(t.seq[index]!, right)) {
-    const dup = dupLeft !== dupRight && matchToSack(t, s, index, dupLeft, dupRight);
+    const dup = dsack && matchToSack(t, s, index, dupLeft, dupRight);
     if (dup || matchToSack(t, s, index, left, right)) {
       tagOne(tcb, s, ev, index, dup);
-      index = mergeSacked(t, s, index);
+      // What was cut off for the D-SACK must not be joined again before it is looked at.
+      if (!dsack) index = mergeSacked(t, s, index);
     }
     index = t.next[index]!;
   }

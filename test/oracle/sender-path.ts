@@ -125,6 +125,8 @@ export class SenderRun {
   /** Something that was due at that time is being done. */
   private acting = false;
   private momentMs = 0;
+  /** The most that something was done later than it was due. */
+  lateMs = 0;
 
   private readonly received: ReceivedText = new ReceivedText();
   private unacked = 0;
@@ -167,6 +169,7 @@ export class SenderRun {
     while (this.dueMs <= this.machine.now()) {
       const { atMs, act } = this.due.shift()!;
       this.momentMs = atMs;
+      this.lateMs = Math.max(this.lateMs, this.machine.now() - atMs);
       act();
     }
     this.acting = false;
@@ -431,7 +434,7 @@ export class SenderRun {
     return (
       `info cwnd ${words[20]} ssthresh ${ssthresh} ca ${caState} out ${words[6]} ` +
       `sacked ${words[7]} lost ${words[8]} retrans ${words[9]} rto# ${retransmits}/${backoff} ` +
-      `reord ${words[22]} mss ${words[4]}`
+      `reord ${words[22]} seen ${words[55]} mss ${words[4]}`
     );
   }
 }
@@ -453,11 +456,11 @@ let numbers = 0;
 /** Time goes on in steps of this, ms: so well is known when something was sent. */
 const SLICE_MS = 1;
 
-/** Plays all scenarios at once; what happened in each. */
+/** Plays all scenarios at once, a run for each. */
 export async function playSenders(
   machine: Machine,
   scenarios: readonly SenderScenario[],
-): Promise<Entry[][]> {
+): Promise<readonly SenderRun[]> {
   const runs = scenarios.map((scenario) => new SenderRun(machine, scenario, numbers++));
   for (const run of runs) run.batch = runs;
   for (const run of runs) {
@@ -471,5 +474,5 @@ export async function playSenders(
   }
   for (const run of runs) run.close();
   while (machine.read() !== null);
-  return runs.map(({ entries }) => entries);
+  return runs;
 }

@@ -145,6 +145,23 @@ describe('tcp: recovery without SACK', () => {
 
 // RFC 6675.
 describe('tcp: recovery with SACK', () => {
+  it('a D-SACK in the midst of what is SACKed tells of reordering', () => {
+    const r = flight({ syn: SACK, rttMs: 100 }, 10);
+    r.host.advance(100);
+    ack(r, 0, [1, 3], [5, 10]);
+    for (const n of [0, 3]) out(r, n);
+    ack(r, 0, [1, 3], [5, 10]);
+    r.host.advance(100);
+    ack(r, 0, [1, 4], [5, 10]);
+    out(r, 4);
+    r.host.advance(100);
+    ack(r, 0, [1, 10]);
+    expect(r.tcb.sender!.reordSeen).to.equal(0);
+    // Its first transmission had only been late.
+    ack(r, 0, [4, 5], [1, 10]);
+    expect(r.tcb.sender!.reordSeen).to.equal(1);
+  });
+
   it('the timer of RACK sends what is lost; it does not find the window of the sender full', () => {
     // The peer's window holds three segments back, not cwnd: nothing has grown, and nothing shall.
     const r = rig({ syn: SACK, win: 3000, rttMs: 100, sysctl: RENO });

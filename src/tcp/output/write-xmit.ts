@@ -165,7 +165,10 @@ export function writeXmit(tcp: Tcp, tcb: Tcb, mode: number = XMIT_PUSH): void {
   }
   if (tcb.mtuSearch !== null && mode < XMIT_PUSH_ONE) {
     const bytes = mtuProbeBytes(tcb, s, (tail - tcb.sndNxt) | 0);
-    if (bytes === PROBE_WAIT) return;
+    if (bytes === PROBE_WAIT) {
+      if (sent > 0) finish(tcb, s, sent, mode);
+      return;
+    }
     if (bytes > 0) sent += sendMtuProbe(tcp, tcb, s, bytes);
   }
   sent += sendUpTo(tcp, tcb, s, tail, mss, linkMost, mode);

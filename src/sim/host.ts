@@ -6,6 +6,7 @@
  */
 
 import type { Device } from '../net/env.js';
+import { IPPROTO_ICMP, IPPROTO_TCP } from '../net/layout.js';
 import { RING_HEAD, RING_NOTICE, ringUsed } from '../net/ring.js';
 import { CHECKSUM_UNNECESSARY, type Skb } from '../net/skb.js';
 import {
@@ -34,6 +35,7 @@ import type { Half, Ledger } from './ledger.js';
 import type { Flight } from './router.js';
 import { type Log, stackTrace } from './trace.js';
 
+const PROTOCOL_AT = 9;
 /** Packets taken in one turn. */
 const BURST = 64;
 /** Thread id + 1 of the application. */
@@ -78,6 +80,8 @@ export class SimHost {
   readonly ready: number[] = [];
   /** What its application did and was told, and transitions between states. */
   readonly coverage: Coverage = new Coverage();
+  /** Packets of neither TCP nor ICMP that have come: some of them count as delivered. */
+  otherPackets = 0;
   private readonly inbox: Flight[] = [];
   /** Every packet comes in through this one buffer, as in the pump. */
   private readonly skb: Skb;
@@ -144,6 +148,8 @@ export class SimHost {
     skb.ipSummed = ipSummed;
     skb.gsoSize = gsoSize;
     this.link.received++;
+    const protocol = bytes[PROTOCOL_AT];
+    if (protocol !== IPPROTO_TCP && protocol !== IPPROTO_ICMP) this.otherPackets++;
     this.stack.input(skb);
   }
 

@@ -54,6 +54,18 @@ describe('found by the simulator', () => {
       1,
       'sysctl,rude',
     ],
+    ['text of a SYN that crosses is sent again', 146, 4, 0, 1, 1, 'options,fastopen'],
+    [
+      'a FIN behind the text of a SYN that crosses',
+      2563,
+      2,
+      21,
+      1,
+      7072,
+      'blackhole,options,rude,fastopen',
+    ],
+    ['what is corked goes out in the end', 878, 3, 108, 165_835, 197, 'options,fastopen'],
+    ['a child of Fast Open is reset before its SYN-ACK', 4800, 3, 2, 1, 1, 'rude,fastopen'],
   ];
   for (const [name, seed, hosts, calls, bytes, timeMs, list] of found) {
     it(name, () => {

@@ -47,6 +47,11 @@ async function rfc() {
   return await writeCoverage(ROOT);
 }
 
+async function goodput(argv) {
+  const { runGoodput } = await import('./goodput.mjs');
+  return await runGoodput(ROOT, argv);
+}
+
 async function sim(argv) {
   const { runSimTask } = await import('./sim.mjs');
   return await runSimTask(ROOT, argv);
@@ -61,6 +66,7 @@ const TASKS = {
   check: { compiled: true, run: check },
   cover: { compiled: true, run: cover },
   bench: { compiled: true, run: (argv) => program(['bench', ...argv]) },
+  goodput: { compiled: true, run: goodput },
   sim: { compiled: true, run: sim },
   rfc: { compiled: true, run: rfc },
 };

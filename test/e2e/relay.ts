@@ -177,11 +177,14 @@ async function main(options: RelayOptions): Promise<void> {
   for (const subnet of ['10.72.0.0/24', '198.18.0.0/24']) {
     ip('route', 'add', subnet, 'dev', 'near0', 'src', NEAR);
   }
+  // What earlier connections were like must not matter to later ones.
+  const forget = (): void => writeFileSync('/proc/sys/net/ipv4/tcp_no_metrics_save', '1');
+  forget();
   enterFreshNamespace();
+  forget();
   const far = new End('far0', `${FAR}/24`);
   ip('route', 'add', '10.71.0.0/24', 'dev', 'far0');
   writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
-  writeFileSync('/proc/sys/net/ipv4/tcp_no_metrics_save', '1');
   const ways = [
     new Direction(near, far, options.delayMs),
     new Direction(far, near, options.delayMs),

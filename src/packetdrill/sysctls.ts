@@ -81,9 +81,12 @@ export function readSysctl(sysctl: Sysctl, name: string): string | null {
 
 /** Throws UnsupportedError for a knob or a value that this stack does not have. */
 export function assignSysctl(sysctl: Sysctl, name: string, value: string, line: number): void {
-  if (WITHOUT_EFFECT.has(name) || ONLY_VALUE[name] === value) return;
-  if (name in ONLY_VALUE) throw new UnsupportedError(line, `${name}=${value}`);
-  if (!SYSCTL_NAMES.includes(name)) throw new UnsupportedError(line, `the sysctl ${name}`);
+  if (WITHOUT_EFFECT.has(name)) return;
+  if (!SYSCTL_NAMES.includes(name)) {
+    if (ONLY_VALUE[name] === value) return;
+    const what = name in ONLY_VALUE ? `${name}=${value}` : `the sysctl ${name}`;
+    throw new UnsupportedError(line, what);
+  }
   if (name === 'net.ipv4.tcp_ecn' && /^[345]$/.test(value)) {
     throw new UnsupportedError(line, `${name}=${value}: AccECN`);
   }

@@ -26,6 +26,8 @@ const CLEAR_BEFORE_MS = 8;
 const CLEAR_AFTER_MS = 15;
 /** Two things that come in at different times must not be nearer to each other. */
 const APART_MS = 5;
+/** So much later than ours a kernel's timers have gone off, taken together. */
+const SHIFT_MS = 50;
 /** What our stack's clock shows of one moment. */
 const SAME_MS = 0.5;
 
@@ -84,6 +86,10 @@ function isSegment(text: string): boolean {
   return text.startsWith('<') || text.startsWith('>');
 }
 
+function isCall(text: string): boolean {
+  return text.startsWith('write') || text.startsWith('shutdown');
+}
+
 function firstDifference(a: readonly Entry[], b: readonly Entry[]): number {
   let i = 0;
   while (a[i] !== undefined && a[i]!.text === b[i]?.text) i++;
@@ -95,7 +101,13 @@ function firstDifference(a: readonly Entry[], b: readonly Entry[]): number {
  * order? Nothing can be said of such a scenario.
  */
 export function isClose(entries: readonly Entry[]): boolean {
-  return entries.some(({ atMs, alone }, i) => {
+  const firstTimer = entries.findIndex(({ alone }) => alone);
+  return entries.some(({ atMs, alone, text }, i) => {
+    // What the application does is not put off with what follows from a timer.
+    if (isCall(text) && firstTimer >= 0 && firstTimer < i) {
+      const near = (other: Entry): boolean => Math.abs(other.atMs - atMs) < SHIFT_MS;
+      if (entries.some((other) => isSegment(other.text) && near(other))) return true;
+    }
     const before = entries[i - 1]?.atMs ?? 0;
     if (!alone) return atMs > before + SAME_MS && atMs < before + APART_MS;
     const since = entries.findLast(({ text }, k) => k < i && isSegment(text))?.atMs ?? 0;

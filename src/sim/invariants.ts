@@ -27,7 +27,7 @@ import type { SimHost } from './host.js';
 
 const CURR_ESTAB = states(TCP_ESTABLISHED, TCP_CLOSE_WAIT);
 
-/** Segments sent again without an answer when nothing is lost: some may be spurious. */
+/** Time-outs without an answer when nothing is lost: some may be spurious. */
 const UNANSWERED_MOST = 5;
 
 /** What is remembered of a connection from one turn to the next. */
@@ -38,7 +38,7 @@ class Watch {
   rcvEdge: number;
   sndEdge: number;
   sndUna: number;
-  /** Retransmissions in all when SND.UNA last moved, or when the calm began. */
+  /** Time-outs in a row when SND.UNA last moved, or when the calm began. */
   retransAtUna = 0;
 
   constructor(tcb: Tcb) {
@@ -141,9 +141,9 @@ export class Invariants {
     const { sndUna, sndNxt, sndRing } = tcb;
     const moved = (sndUna - watch.sndUna) | 0;
     if (moved < 0) throw this.wrong('SND.UNA', `went back by ${-moved}`, tcb);
-    if (moved > 0 || !this.answered) watch.retransAtUna = tcb.totalRetrans;
-    const again = tcb.totalRetrans - watch.retransAtUna;
-    if (again > UNANSWERED_MOST) throw this.wrong('unanswered', `${again} times again`, tcb);
+    if (moved > 0 || !this.answered) watch.retransAtUna = tcb.retransmits;
+    const again = tcb.retransmits - watch.retransAtUna;
+    if (again > UNANSWERED_MOST) throw this.wrong('unanswered', `${again} time-outs`, tcb);
     watch.sndUna = sndUna;
     const flight = (sndNxt - sndUna) | 0;
     if (flight < 0) throw this.wrong('SND.NXT', `below SND.UNA by ${-flight}`, tcb);

@@ -75,7 +75,7 @@ const SIZES = [
 ];
 
 /** A stream of requests. */
-function stream(dice: Dice): Buffer {
+export function stream(dice: Dice): Buffer {
   let text = '';
   for (let n = dice.int(1, 3); n > 0; n--) text += request(dice);
   const bytes = Buffer.from(text, 'latin1');

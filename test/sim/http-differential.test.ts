@@ -25,7 +25,7 @@ interface NodeHttp {
 }
 const { HTTPParser, methods } = createRequire(import.meta.url)('_http_common') as NodeHttp;
 
-/** Requests as 'METHOD target', each followed by the number of its body's bytes when it is whole. */
+/** Requests as 'METHOD target', each followed by the bytes of its body when that is whole. */
 function nodes(bytes: Buffer): string[] {
   const seen: string[] = [];
   let count = 0;
@@ -75,7 +75,7 @@ describe('fuzz: HTTP beside Node', function () {
     for (let seed = 1; seed <= 20_000; seed++) {
       const bytes = stream(new Dice(FOR_CALL, seed));
       // Node refuses minor versions to come (RFC 9110 2.5 lets a server take them as 1.1).
-      // It looks at the trailer, which ours throws away, and may refuse what framing it finds there.
+      // It looks at the trailer, which ours throws away, and may refuse framing that is in it.
       if (OTHERWISE.test(bytes.toString('latin1'))) continue;
       const wanted = ours(bytes);
       const got = nodes(bytes).slice(0, wanted.length);

@@ -64,6 +64,15 @@ describe('found by the simulator', () => {
       7072,
       'blackhole,options,rude,fastopen',
     ],
+    [
+      'a path MTU is learnt before the third ACK of a Fast Open child',
+      22_400,
+      4,
+      37,
+      19_060,
+      792,
+      'loss,corrupt,mtu,rude,fastopen',
+    ],
     ['what is corked goes out in the end', 878, 3, 108, 165_835, 197, 'options,fastopen'],
     ['a child of Fast Open is reset before its SYN-ACK', 4800, 3, 2, 1, 1, 'rude,fastopen'],
   ];

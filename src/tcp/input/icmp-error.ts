@@ -24,7 +24,7 @@ import { rememberPath } from '../path-cache.js';
 import { simpleRetransmit } from '../recovery.js';
 import { rtoMaxUs, setRto } from '../rtt.js';
 import { between } from '../seq.js';
-import { synOutstanding, tcpFail } from '../set-state.js';
+import { tcpFail } from '../set-state.js';
 import { PENDING_OUTPUT } from '../sock.js';
 import { TCP_SYN_RECV, TCP_SYN_SENT } from '../state.js';
 import { PMTUDISC_DONT, PMTUDISC_PROBE, RTO_INITIAL_US, type Tcb } from '../tcb.js';
@@ -148,7 +148,8 @@ function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   if (pmtu >= current) return;
   tcb.pmtu = pmtu;
   rememberPath(tcp, tcb);
-  if (synOutstanding(tcb)) return;
+  // What answers our SYN looks again; a child of Fast Open may have sent text already.
+  if (tcb.state === TCP_SYN_SENT) return;
   syncMss(tcp, tcb, tcb.mssClamp);
   if (simpleRetransmit(tcb)) tcp.mark(tcb, PENDING_OUTPUT);
 }

@@ -78,7 +78,7 @@ const SYSCTLS: readonly (readonly [name: string, values: readonly string[]])[] =
   [`${TCP}keepalive_intvl`, ['75', '1']],
   [`${TCP}keepalive_probes`, ['9', '3']],
   [`${TCP}migrate_req`, ['0', '1']],
-  [`${TCP}min_snd_mss`, ['48', '536']],
+  [`${TCP}min_snd_mss`, ['48', '500']],
   [`${TCP}congestion_control`, ['reno', 'cubic']],
   ['net.ipv4.ip_local_port_range', ['32768 60999', '40000 40007', '50000 50100']],
   ['net.ipv4.ip_autobind_reuse', ['0', '1']],

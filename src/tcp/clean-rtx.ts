@@ -24,6 +24,7 @@ import {
   SACKED_ACKED,
   SACKED_RETRANS,
   segmentsIn,
+  textFrom,
 } from './rtx-queue.js';
 import { checkSackReordering, rateDelivered } from './sack.js';
 import type { Sender } from './sender.js';
@@ -82,8 +83,7 @@ function trimmed(tcb: Tcb, index: number): number {
   const { rtx: t } = tcb.tcp;
   const pcount = t.pcount[index]!;
   if (pcount === 1 || !after(tcb.sndUna, t.seq[index]!)) return 0;
-  const rest = (t.end[index]! - tcb.sndUna) | 0;
-  return pcount - segmentsIn(rest, t.mss[index]!);
+  return pcount - segmentsIn(textFrom(t, index, tcb.sndUna), t.mss[index]!);
 }
 
 /** Cuts off what is acknowledged: `pcount` segments. */

@@ -17,6 +17,8 @@ export const LOST = 4;
 export const EVER_RETRANS = 8;
 /** Its last segment carries PSH, whenever it is sent. */
 export const PUSHED = 16;
+/** Its end is our FIN, which is no text. */
+export const FINAL = 32;
 export const RETRANS: number = SACKED_RETRANS | EVER_RETRANS;
 
 /** No record. */
@@ -183,9 +185,14 @@ export function rtxPurge(t: RtxTable, s: Sender): void {
   s.rtxHead = s.rtxTail = s.sentHead = s.sentTail = s.retransmitHint = NONE;
 }
 
+/** Bytes of text in a record, from `seq` on. */
+export function textFrom(t: RtxTable, index: number, seq: number): number {
+  return ((t.end[index]! - seq) | 0) - ((t.marks[index]! & FINAL) !== 0 ? 1 : 0);
+}
+
 /**
  * Cuts a record `bytes` behind its beginning (Linux: tcp_fragment). The rest is a record of its own
- * behind it with the same marks and time, and has the PSH. False: the table is full.
+ * behind it with the same marks and time, and has the PSH and the FIN. False: the table is full.
  */
 export function rtxSplit(t: RtxTable, s: Sender, index: number, bytes: number): boolean {
   const rest = t.alloc();
@@ -196,7 +203,7 @@ export function rtxSplit(t: RtxTable, s: Sender, index: number, bytes: number): 
   t.end[rest] = t.end[index]!;
   t.mss[rest] = mss;
   t.marks[rest] = t.marks[index]!;
-  t.marks[index] = t.marks[index]! & ~PUSHED;
+  t.marks[index] = t.marks[index]! & ~(PUSHED | FINAL);
   t.sentUs[rest] = t.sentUs[index]!;
   t.delivered[rest] = t.delivered[index]!;
   t.end[index] = at;
@@ -217,7 +224,7 @@ export function rtxSplit(t: RtxTable, s: Sender, index: number, bytes: number): 
   // Together they may be one segment more than before: a cut need not be at a multiple of the MSS.
   const before = t.pcount[index]!;
   t.pcount[index] = segmentsIn(bytes, mss);
-  t.pcount[rest] = segmentsIn((t.end[rest]! - at) | 0, mss);
+  t.pcount[rest] = segmentsIn(textFrom(t, rest, at), mss);
   s.adjustPcount(t.marks[rest]!, before - t.pcount[index]! - t.pcount[rest]!);
   return true;
 }

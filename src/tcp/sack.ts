@@ -17,7 +17,6 @@ import { rackAdvance } from './rack.js';
 import {
   LOST,
   NONE,
-  PUSHED,
   RETRANS,
   type RtxTable,
   rtxFind,
@@ -25,6 +24,7 @@ import {
   rtxUnlink,
   SACKED_ACKED,
   SACKED_RETRANS,
+  textFrom,
   unlinkSent,
 } from './rtx-queue.js';
 import { MAX_SACK_BLOCKS, type Segment } from './segment.js';
@@ -34,6 +34,9 @@ import type { Tcb } from './tcb.js';
 
 /** A record keeps its segments in 16 bits. */
 const PCOUNT_MOST = 0xffff;
+
+/** What a SACK decides about (Linux: TCPCB_TAGBITS). */
+const TAGS: number = SACKED_ACKED | SACKED_RETRANS | LOST;
 
 /** The blocks that are believed, ascending: [start, end) pairs. */
 const blocks: Int32Array = new Int32Array(MAX_SACK_BLOCKS * 2);
@@ -187,7 +190,7 @@ function matchToSack(t: RtxTable, s: Sender, index: number, left: number, right:
   if (bytes < mss) return false;
   if (begun) bytes -= bytes % mss;
   else bytes = Math.ceil(bytes / mss) * mss;
-  if (bytes >= ((end - seq) | 0)) return false;
+  if (bytes >= textFrom(t, index, seq)) return false;
   return rtxSplit(t, s, index, bytes) && begun;
 }
 
@@ -256,10 +259,14 @@ function mergeSacked(t: RtxTable, s: Sender, index: number): number {
   return prev;
 }
 
+/**
+ * SACKed, and neither lost nor under way again. That one was once repeated is no hindrance: it is
+ * true of all of the record that they become.
+ */
 function alike(t: RtxTable, a: number, b: number): boolean {
   return (
-    ((t.marks[a]! ^ t.marks[b]!) & ~PUSHED) === 0 &&
-    (t.marks[a]! & SACKED_ACKED) !== 0 &&
+    (t.marks[a]! & TAGS) === SACKED_ACKED &&
+    (t.marks[b]! & TAGS) === SACKED_ACKED &&
     t.mss[a] === t.mss[b] &&
     t.pcount[a]! + t.pcount[b]! <= PCOUNT_MOST
   );

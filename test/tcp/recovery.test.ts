@@ -162,6 +162,37 @@ describe('tcp: recovery with SACK', () => {
     expect(r.tcb.sender!.reordSeen).to.equal(1);
   });
 
+  it('what is SACKed is one record that was repeated when a part of it was', () => {
+    const r = flight({ syn: SACK, rttMs: 100 }, 10);
+    r.host.advance(100);
+    ack(r, 0, [1, 3], [5, 10]);
+    for (const n of [0, 3]) out(r, n);
+    r.host.advance(100);
+    ack(r, 0, [1, 4], [5, 10]);
+    // Segment 1 was never repeated, but is one with 3, which was: Linux, too, believes it.
+    ack(r, 0, [1, 2], [1, 4], [5, 10]);
+    expect(r.tcb.sender!.reordSeen).to.equal(1);
+  });
+
+  it('a D-SACK before a FIN that is SACKed makes no segment more', () => {
+    const r = flight({ syn: SACK, rttMs: 100 }, 11);
+    r.host.shutdown(r.fd, 1);
+    r.host.advance(100);
+    ack(r, 1);
+    r.peer.out('FP. 10001:11001(1000) ack 1');
+    r.host.advance(100);
+    r.peer.in('. 1:1(0) ack 1001 <nop,nop,sack 2001:4001 5001:11002>');
+    for (const n of [1, 4]) out(r, n);
+    r.host.advance(100);
+    const { packetsOut } = r.tcb.sender!;
+    for (const sack of ['2001:11002', '4001:5001 2001:11002']) {
+      r.peer.in(`. 1:1(0) ack 1001 <nop,nop,sack ${sack}>`);
+      expect([r.tcb.sender!.packetsOut, r.tcb.sender!.sackedOut]).to.deep.equal([packetsOut, 9]);
+    }
+    r.peer.in('. 1:1(0) ack 11002');
+    expect([r.tcb.sender!.packetsOut, r.tcb.sender!.sackedOut]).to.deep.equal([0, 0]);
+  });
+
   it('the timer of RACK sends what is lost; it does not find the window of the sender full', () => {
     // The peer's window holds three segments back, not cwnd: nothing has grown, and nothing shall.
     const r = rig({ syn: SACK, win: 3000, rttMs: 100, sysctl: RENO });

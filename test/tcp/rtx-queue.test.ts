@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { MinFilter } from '../../src/tcp/min-filter.js';
 import {
+  FINAL,
   LOST,
   NONE,
   PUSHED,
@@ -172,6 +173,17 @@ describe('tcp: records of what is under way', () => {
     expect([t.marks[s.rtxHead], t.marks[s.rtxTail]]).to.deep.equal([LOST, LOST | PUSHED]);
     expect([t.pcount[s.rtxHead], t.pcount[s.rtxTail]]).to.deep.equal([2, 2]);
     expect([s.packetsOut, s.lostOut]).to.deep.equal([4, 4]);
+  });
+
+  it('a FIN goes with the end of what is cut, and is no segment', () => {
+    const t = new RtxTable();
+    const { s } = fresh(0);
+    rtxAppend(t, s, 0, 301, MSS, 3, 0);
+    s.packetsOut = 3;
+    t.marks[s.rtxHead] = FINAL;
+    rtxSplit(t, s, s.rtxHead, 100);
+    expect([t.marks[s.rtxHead], t.marks[s.rtxTail]]).to.deep.equal([0, FINAL]);
+    expect([t.pcount[s.rtxHead], t.pcount[s.rtxTail], s.packetsOut]).to.deep.equal([1, 2, 3]);
   });
 
   it('finds nothing outside', () => {

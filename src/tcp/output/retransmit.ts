@@ -9,6 +9,7 @@ import { CA_LOSS } from '../ca-state.js';
 import { currentMss, deviceOf } from '../mss.js';
 import {
   EVER_RETRANS,
+  FINAL,
   LOST,
   NONE,
   PUSHED,
@@ -182,7 +183,7 @@ function collapse(tcb: Tcb, s: Sender, index: number, room: number): void {
     left -= textLength(tcb, next, (t.end[next]! - t.seq[next]!) | 0);
     if (left < 0 || after(t.end[next]!, edge)) return;
     t.end[index] = t.end[next]!;
-    t.marks[index] = t.marks[index]! | (marks & (EVER_RETRANS | PUSHED));
+    t.marks[index] = t.marks[index]! | (marks & (EVER_RETRANS | PUSHED | FINAL));
     s.adjustPcount(marks, t.pcount[next]!, tcb.sackOk);
     const hinted = s.retransmitHint === next;
     rtxUnlink(t, s, next);

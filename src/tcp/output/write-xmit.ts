@@ -10,7 +10,7 @@ import { cwndValidate, slowStartAfterIdle } from '../cwnd.js';
 import { currentMss, deviceOf, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
 import { mtuProbeBytes, mtuProbeSent, PROBE_WAIT } from '../mtu-probe.js';
 import { probe0WhenUs } from '../rtt.js';
-import { NONE, PUSHED, rtxAppend, segmentsIn } from '../rtx-queue.js';
+import { FINAL, NONE, PUSHED, rtxAppend, segmentsIn } from '../rtx-queue.js';
 import { ACK, FIN, PSH } from '../segment.js';
 import { inCwndReduction, type Sender, senderOf } from '../sender.js';
 import { after, before, seqMin } from '../seq.js';
@@ -330,6 +330,7 @@ export function sendNew(
   }
   if (fin !== 0) {
     flags |= FIN;
+    tcp.rtx.marks[s.rtxTail] = tcp.rtx.marks[s.rtxTail]! | FINAL;
     tcb.finSent = true;
   }
   tcb.sndNxt = end;

@@ -171,7 +171,7 @@ describe('app/bench', function () {
     const { code, out } = await run('bench', 'lookup', '--quick');
     expect(code).to.equal(0);
     expect(out).to.match(
-      /^ns of CPU an operation, 3 rounds\noperation +size +of +median min max reads beyond/,
+      /^ns of CPU an operation, 3 rounds\noperation +size +of +median +min +max +reads +beyond/,
     );
     // No bound on a time: a thousand nanoseconds and more are "1,234".
     expect(out).to.match(/^insert +100,000 connections( +[\d,]+){4} +-?[\d,]+ +-$/m);

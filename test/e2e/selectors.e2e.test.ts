@@ -156,6 +156,8 @@ suiteWith(['tun', 'ip'], 'end to end: selectors', () => {
         await exchange(ready.address, ready.port, '/debug/exit').catch(() => '');
         await serve.said(/ is back/);
         await ask(serve, 1);
+        // Told by the stack thread: on a busy machine after the answer.
+        await serve.said(new RegExp(`(?:tunstack: selector [^]*?){${lines}}`));
         expect(said(serve)).to.have.length(lines!);
       };
       await withServe(args, body, { env: { TUNSTACK_TEST: '1' } });

@@ -101,7 +101,9 @@ export function segmentsIn(bytes: number, mss: number): number {
 }
 
 /**
- * Appends [seq, end), sent now. False: the table is full, and nothing has changed.
+ * Appends [seq, end), sent now. False: the table is full, and nothing has changed. What is new
+ * leaves behind what is repeated and is later than that, though the clock may not show it: else
+ * RACK takes it for lost when the repetition is delivered first.
  * @param pcount segments of `mss` bytes that it was sent as
  */
 export function rtxAppend(
@@ -120,7 +122,7 @@ export function rtxAppend(
   t.mss[index] = mss;
   t.pcount[index] = pcount;
   t.marks[index] = 0;
-  t.sentUs[index] = nowUs;
+  t.sentUs[index] = nowUs === s.resentUs ? nowUs + 1 : nowUs;
   t.delivered[index] = s.delivered;
   const last = s.rtxTail;
   t.next[index] = NONE;
@@ -156,6 +158,7 @@ export function unlinkSent(t: RtxTable, s: Sender, index: number): void {
 
 /** It was sent again, now (Linux: tcp_update_skb_after_send). */
 export function rtxSentAgain(t: RtxTable, s: Sender, index: number, nowUs: number): void {
+  s.resentUs = nowUs;
   t.sentUs[index] = nowUs;
   t.delivered[index] = s.delivered;
   unlinkSent(t, s, index);

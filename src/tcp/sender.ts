@@ -31,6 +31,8 @@ export class Sender {
   sentTail: number = NONE;
   /** Where to look first for something to send again. */
   retransmitHint: number = NONE;
+  /** When something was last sent again, -1 = never. */
+  resentUs = -1;
 
   /** Segments: sent and not acknowledged, of those SACKed (or duplicate ACKs), lost, sent again. */
   packetsOut = 0;

@@ -125,6 +125,8 @@ export class SenderRun {
   /** Something that was due at that time is being done. */
   private acting = false;
   private momentMs = 0;
+  /** When the packet was read that is looked at. */
+  private readMs = 0;
   /** The most that something was done later than it was due. */
   lateMs = 0;
 
@@ -195,7 +197,7 @@ export class SenderRun {
   }
 
   private get nowMs(): number {
-    return this.acting ? this.momentMs : this.machine.now();
+    return this.acting ? this.momentMs : this.readMs;
   }
 
   private log(text: string): void {
@@ -239,9 +241,10 @@ export class SenderRun {
     );
   }
 
-  /** A packet of the sender. */
-  sent(bytes: Uint8Array): void {
+  /** A packet of the sender, one of those that were read at `readMs`. */
+  sent(bytes: Uint8Array, readMs: number): void {
     if (this.over) return;
+    this.readMs = readMs;
     const packet = decodePacket(bytes);
     if (!this.established) {
       if (packet.flags.startsWith('S')) this.answered(packet);
@@ -443,11 +446,15 @@ function demand(result: number): void {
   if (result < 0) throw new Error(`socket option: ${result}`);
 }
 
-/** Hands everything that the machine has sent to the connections that it is for. */
+/**
+ * Hands everything that the machine has sent to the connections that it is for. What a timer sends
+ * in one go is of one moment, though real time goes on meanwhile.
+ */
 function drain(machine: Machine, runs: readonly SenderRun[]): void {
+  const readMs = machine.now();
   for (let bytes = machine.read(); bytes !== null; bytes = machine.read()) {
     const port = (bytes[20]! << 8) | bytes[21]!;
-    runs.find(({ localPort }) => localPort === port)?.sent(bytes);
+    runs.find(({ localPort }) => localPort === port)?.sent(bytes, readMs);
   }
 }
 

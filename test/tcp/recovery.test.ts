@@ -209,6 +209,29 @@ describe('tcp: recovery with SACK', () => {
     expect([r.tcb.caState, r.tcb.cwnd, inFlight, cwndLimited]).to.deep.equal([3, 2, 2, false]);
   });
 
+  it('new text that left with a repetition is not lost because that was delivered first', () => {
+    const r = flight({ syn: SACK, rttMs: 100 }, 30);
+    r.host.advance(100);
+    ack(r, 0, [1, 4], [6, 10]);
+    for (const n of [0, 4, 5, 10, 11]) out(r, n);
+    r.peer.quiet();
+    r.host.advance(10);
+    // It was only late.
+    ack(r, 0, [1, 5], [6, 10]);
+    out(r, 12);
+    r.host.advance(90);
+    // Of what left 100 ms ago the first hole was filled; 12 is younger than all of it.
+    ack(r, 5, [6, 10], [12, 13]);
+    out(r, 5);
+    expect(r.tcb.sender!).to.include({ lostOut: 1, retransOut: 1 });
+    r.host.sent.length = 0;
+    r.host.advance(2);
+    r.peer.quiet();
+    r.host.advance(1);
+    out(r, 10);
+    expect(r.tcb.sender!).to.include({ lostOut: 3 });
+  });
+
   it('one loss: repeated once three segments above are SACKed', () => {
     const r = flight({ syn: SACK });
     ack(r, 0, [1, 2]);

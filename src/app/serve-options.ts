@@ -9,6 +9,7 @@ import { checkAddresses } from '../device/address.js';
 import { getSysctl, type Profile, SYSCTL_NAMES, Sysctl, setSysctl } from '../net/sysctl.js';
 import { SELECTOR_NAMES } from '../reuseport/selectors/builtin.js';
 import { MAX_THREADS } from '../socket/uapi/layout.js';
+import { SPIN_DEFAULT_US } from '../socket/uapi/spin.js';
 import { UsageError } from './command.js';
 import { type Flag, HELP_FLAG, nearest, type ParsedFlags, parseFlags } from './flags.js';
 
@@ -41,7 +42,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: 'spin',
     value: 'US',
-    text: 'how long to look for news before sleeping, µs, while that pays: for idle cores (0)',
+    text: 'how long to look for news before sleeping, µs, while that pays; 0 = not (50)',
   },
   { name: 'root', value: 'DIR', text: 'serve files under /files/' },
   { name: 'services', text: 'echo (7), discard (9), chargen (19) over TCP' },
@@ -112,7 +113,7 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
     peer: flags.values.get('peer') ?? '198.18.0.254',
     mtu: integer(flags, 'mtu', 68, 65535, 1500),
     offload: !flags.given.has('no-offload'),
-    spinUs: integer(flags, 'spin', 0, 1_000_000, 0),
+    spinUs: integer(flags, 'spin', 0, 1_000_000, SPIN_DEFAULT_US),
     root: flags.values.get('root') ?? null,
     services: flags.given.has('services'),
     sysctl: sysctls(flags, profile),

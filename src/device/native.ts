@@ -23,6 +23,7 @@ export interface Native {
   /** `argument` is an address, or the integer itself where the request says so. */
   ioctl(fd: number, request: number, argument: number): number;
   socket(domain: number, type: number, protocol: number): number;
+  schedYield(): number;
   poll(pollfds: number, count: number, timeoutMs: number): number;
   eventfd(initial: number, flags: number): number;
   mmap(
@@ -93,6 +94,7 @@ function bind(koffi: typeof Koffi): Native {
     writev: bound<Native['writev']>('writev', 'int32', ['int32', 'uintptr_t', 'int32']),
     ioctl: bound<Native['ioctl']>('ioctl', 'int32', ['int32', 'ulong', 'uintptr_t']),
     socket: bound<Native['socket']>('socket', 'int32', ['int32', 'int32', 'int32']),
+    schedYield: bound<Native['schedYield']>('sched_yield', 'int32', []),
     poll: bound<Native['poll']>('poll', 'int32', ['uintptr_t', 'ulong', 'int32']),
     eventfd: bound<Native['eventfd']>('eventfd', 'int32', ['uint32', 'int32']),
     mmap: bound<Native['mmap']>('mmap', 'intptr_t', [

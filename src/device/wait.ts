@@ -78,6 +78,11 @@ export function pollWait(tunFd: number, eventFd: number, timeoutMs: number): num
   );
 }
 
+/** Lets whoever else can run have this core first (sched_yield). */
+export function yieldCpu(): void {
+  (scratch ?? threadScratch()).calls.schedYield();
+}
+
 /** A new eventfd, non-blocking, counter 0. Any thread may write it; close it with `closeFd`. */
 export function eventfdCreate(): number {
   const fd = native().eventfd(0, O_NONBLOCK | O_CLOEXEC);

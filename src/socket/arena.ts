@@ -1,11 +1,11 @@
 /**
- * The two things that an application thread does to native memory and descriptors: looking at the
- * payload arena that the stack thread has mapped, and ringing the eventfd on which it sleeps. koffi
- * is loaded at the first use, so a stack in memory works without it. This is the only file of the
- * room that reaches into the device room.
+ * What an application thread does with native memory and system calls: looking at the payload arena
+ * that the stack thread has mapped, ringing the eventfd on which it sleeps, and giving up the core.
+ * koffi is loaded at the first use, so a stack in memory works without it. This is the only file of
+ * the room that reaches into the device room.
  */
 import { viewArena } from '../device/native.js';
-import { eventfdWrite } from '../device/wait.js';
+import { eventfdWrite, yieldCpu } from '../device/wait.js';
 import { G_STACK_WAKE, G_WAKE_FD } from './uapi/layout.js';
 import { arenaOf } from './uapi/shared.js';
 
@@ -13,6 +13,14 @@ import { arenaOf } from './uapi/shared.js';
 export function mappedArena(ctl: Int32Array): Uint8Array {
   const { address, bytes } = arenaOf(ctl);
   return viewArena(address, bytes);
+}
+
+/**
+ * What a thread does between two looks for news: where cores are few, whoever would bring the news
+ * needs this one. In memory (no koffi) the looks follow each other.
+ */
+export function yielder(ctl: Int32Array): () => void {
+  return Atomics.load(ctl, G_WAKE_FD) >= 0 ? yieldCpu : () => {};
 }
 
 /**

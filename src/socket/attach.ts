@@ -3,7 +3,7 @@
  * at. Made of shared memory alone, by the opener for itself and by `attach` in any other thread.
  */
 import { MIB_NAMES } from '../net/mib.js';
-import { mappedArena, stackWaker } from './arena.js';
+import { mappedArena, stackWaker, yielder } from './arena.js';
 import { StackError } from './errors.js';
 import { createNet, type Net } from './net.js';
 import { type SocketRow, socketRows } from './socket-rows.js';
@@ -61,7 +61,7 @@ export function attachParts(shared: SharedStack): ThreadParts {
   if (gone !== null) throw new StackError('ERR_STACK_CLOSED', gone, 'open another stack');
   const arena = shared.arena === null ? mappedArena(ctl) : new Uint8Array(shared.arena);
   const memory = openShared(shared.ctl, arena);
-  const port = new ThreadPort(memory, shared.thread, stackWaker(ctl));
+  const port = new ThreadPort(memory, shared.thread, stackWaker(ctl), yielder(ctl));
   const sys = createSys(port);
   // Made at the first use: a thread with a blocking event loop of its own needs no reactor.
   let net: Net | null = null;

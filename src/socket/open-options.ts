@@ -7,6 +7,7 @@ import { isIPv4 } from 'node:net';
 import { inspect } from 'node:util';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import { StackError } from './errors.js';
+import { SPIN_DEFAULT_US } from './uapi/spin.js';
 
 /** What to open; defaults are those of the command line. */
 export interface OpenOptions {
@@ -32,7 +33,7 @@ export interface OpenOptions {
   seed?: string | number | undefined;
   /**
    * How long the stack's and its users' threads look for news before they sleep, µs, as long as
-   * that pays: for idle cores. Default 0 = not at all; a wake-up costs about 100.
+   * that pays; between two looks others get the core. Default SPIN_DEFAULT_US; 0 = not at all.
    */
   spinUs?: number | undefined;
   /**
@@ -150,7 +151,7 @@ export function checkOpenOptions(options: OpenOptions): Omit<StackThreadOptions,
     sysctl: { ...sysctl },
     seed: options.seed,
     pcap: options.pcap,
-    spinUs: options.spinUs ?? 0,
+    spinUs: options.spinUs ?? SPIN_DEFAULT_US,
   };
 }
 

@@ -85,6 +85,8 @@ export interface PumpParts {
    * all.
    */
   readonly spinUs: number;
+  /** Lets whoever else can run have the core first; called between two looks. */
+  readonly yieldCpu?: () => void;
   /** Called before each sleep. */
   readonly idle?: () => void;
 }
@@ -180,7 +182,10 @@ export class Pump {
   private rest(): void {
     const { syscalls, clock } = this.parts;
     const nowUs = clock();
-    if (this.looksAgain(nowUs)) return;
+    if (this.looksAgain(nowUs)) {
+      this.parts.yieldCpu?.();
+      return;
+    }
     Atomics.store(this.ctl, G_STACK_SLEEPING, 1);
     if (!syscalls.pending() && Atomics.load(this.ctl, G_STOP) === 0) {
       this.sleep(nowUs, SLEEP_MAX_US);

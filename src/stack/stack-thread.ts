@@ -10,7 +10,14 @@ import { DeviceError, type DeviceErrorFields, EXIT_FAILED, usageError } from '..
 import { mmapArena } from '../device/native.js';
 import { openTun, type TunOptions } from '../device/tun.js';
 import type { TunDevice } from '../device/tun-device.js';
-import { eventfdCreate, eventfdRead, POLL_EVENT, POLL_GONE, pollWait } from '../device/wait.js';
+import {
+  eventfdCreate,
+  eventfdRead,
+  POLL_EVENT,
+  POLL_GONE,
+  pollWait,
+  yieldCpu,
+} from '../device/wait.js';
 import type { Trace } from '../net/env.js';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import type { Decision } from '../reuseport/decision.js';
@@ -135,7 +142,7 @@ class StackThread {
     const wait = (timeoutMs: number): void => sleep(device, wakeFd, timeoutMs);
     const idle = (): void => this.watchers?.flush();
     const spinUs = options.spinUs ?? 0;
-    return new Pump({ ctl, stack, syscalls, device, clock, wait, spinUs, idle });
+    return new Pump({ ctl, stack, syscalls, device, clock, wait, spinUs, yieldCpu, idle });
   }
 
   private startCapture(path: string): void {

@@ -86,7 +86,7 @@ describe('app/serve-options', () => {
       peer: '198.18.0.254',
       mtu: 1500,
       offload: true,
-      spinUs: 0,
+      spinUs: 50,
       root: null,
       services: false,
       sysctl: {},
@@ -103,7 +103,7 @@ describe('app/serve-options', () => {
     const argv =
       '--workers 2 --port 8080 --accept shared --select hash --setup inherit --backlog 0 ' +
       '--profile 5.0 --tun t0 --address 10.0.0.1/30 --peer 10.0.0.2 --mtu 9000 --queues 1 ' +
-      '--no-offload --spin 50 --root . --services --strace ' +
+      '--no-offload --spin 70 --root . --services --strace ' +
       '--sysctl net.ipv4.tcp_syncookies=0 --sysctl net.core.somaxconn=8 ' +
       '--pcap f --control c --json --rootless';
     expect(parseServeOptions(argv.split(' '))).to.include({
@@ -117,7 +117,7 @@ describe('app/serve-options', () => {
       peer: '10.0.0.2',
       mtu: 9000,
       offload: false,
-      spinUs: 50,
+      spinUs: 70,
       root: '.',
       services: true,
       strace: true,

@@ -75,7 +75,7 @@ describe('openStack: options', () => {
       sysctl: {},
       seed: undefined,
       pcap: undefined,
-      spinUs: 0,
+      spinUs: 50,
     });
     const full = { mtu: 65535, address: '10.0.0.1/32', arenaBytes: 32 << 20, seed: 'x' };
     expect(checkOpenOptions(full)).to.include({ arenaBytes: 32 << 20, seed: 'x' });

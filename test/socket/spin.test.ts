@@ -25,6 +25,33 @@ describe('socket/uapi/spin', () => {
     expect(spin.pays).to.equal(false);
   });
 
+  /** Short waits until looking pays again. */
+  function sitsOut(spin: Spin): number {
+    let waits = 0;
+    for (; !spin.pays; waits++) spin.waited(0);
+    return waits;
+  }
+
+  it('sits out twice as many short waits after each interruption, at most 8,192 of them', () => {
+    const spin = new Spin(100);
+    const waits: number[] = [];
+    for (let i = 0; i < 13; i++) {
+      waits.push(sitsOut(spin));
+      spin.interrupted();
+    }
+    expect(waits.slice(0, 5)).to.deep.equal([8, 16, 24, 40, 72]);
+    expect(waits[12]).to.equal(8192 + 8);
+  });
+
+  it('sits out less again when its looks find something', () => {
+    const spin = new Spin(100);
+    for (let i = 0; i < 6; i++) spin.interrupted();
+    sitsOut(spin);
+    for (let i = 0; i < 1000; i++) spin.waited(0);
+    spin.interrupted();
+    expect(sitsOut(spin)).to.equal(16);
+  });
+
   it('never pays when it is switched off', () => {
     const spin = new Spin(0);
     for (let i = 0; i < 8; i++) spin.waited(0);

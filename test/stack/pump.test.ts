@@ -211,7 +211,13 @@ describe('stack/pump', () => {
   });
 
   /** Turns before each sleep of a pump whose every sleep ends with a packet `afterUs` later. */
-  function turnsBeforeSleeps(afterUs: number, sleeps: number, lookUs = 10): number[] {
+  function turnsBeforeSleeps(
+    afterUs: number,
+    sleeps: number,
+    lookUs = 10,
+    yieldCpu = (): void => {},
+    onSleep = (): void => {},
+  ): number[] {
     const bench = new Bench();
     const turns: number[] = [];
     bench.waiting = 1;
@@ -220,12 +226,13 @@ describe('stack/pump', () => {
       return bench.nowUs;
     };
     bench.onWait = () => {
+      onSleep();
       turns.push(bench.log.filter((line) => line.startsWith('poll')).length);
       bench.nowUs += afterUs;
       bench.waiting = 1;
       if (turns.length === sleeps) bench.stop();
     };
-    bench.pump({ clock, spinUs: 100 }).run();
+    bench.pump({ clock, spinUs: 100, yieldCpu }).run();
     return turns.map((count, i) => count - (turns[i - 1] ?? 0));
   }
 
@@ -235,6 +242,18 @@ describe('stack/pump', () => {
     expect(turns[8]).to.be.within(6, 12);
     // The packet came only when it slept: that was a long wait, and looking stops.
     expect(turns.slice(9)).to.deep.equal([2, 2, 2]);
+  });
+
+  it('lets others have the core between two looks, and only there', () => {
+    const looks: number[] = [];
+    let yields = 0;
+    const yieldCpu = (): void => {
+      yields++;
+    };
+    const turns = turnsBeforeSleeps(20, 10, 10, yieldCpu, () => looks.push(yields));
+    expect(looks.slice(0, 8)).to.deep.equal([0, 0, 0, 0, 0, 0, 0, 0]);
+    expect(looks[8]).to.equal(turns[8]! - 2);
+    expect(looks[9]).to.equal(looks[8]);
   });
 
   it('does not look again when its waits are long, or when a look takes long', () => {

@@ -90,6 +90,7 @@ export class ThreadPort {
 
   private readonly at: number;
   private readonly wakeStack: () => void;
+  private readonly yieldCpu: () => void;
   private readonly spin: Spin;
   private ticket = 0;
   private seen = 0;
@@ -98,8 +99,14 @@ export class ThreadPort {
    * @param shared this thread's view of the memory
    * @param number a thread number got from reserveThread
    * @param wakeStack ends the stack thread's sleep; called only when it sleeps
+   * @param yieldCpu lets others have the core; called between looks for news
    */
-  constructor(shared: SharedMemory, number: number, wakeStack: () => void) {
+  constructor(
+    shared: SharedMemory,
+    number: number,
+    wakeStack: () => void,
+    yieldCpu: () => void = () => {},
+  ) {
     this.ctl = shared.ctl;
     this.layout = shared.layout;
     this.mem = shared.mem;
@@ -108,6 +115,7 @@ export class ThreadPort {
     this.at = threadAt(shared.layout, number);
     this.outAt = this.at + T_OUT;
     this.wakeStack = wakeStack;
+    this.yieldCpu = yieldCpu;
     this.ticket = this.ctl[this.at + T_DONE]!;
     this.heartbeat = new Heartbeat(this.ctl, this.at);
     this.spin = new Spin(this.ctl[G_SPIN_US]!);
@@ -286,6 +294,7 @@ export class ThreadPort {
     const { spin } = this;
     let nowMs = startMs;
     while ((nowMs - startMs) * 1000 < spin.mostUs && this.alive) {
+      this.yieldCpu();
       for (let i = 0; i < LOOKS_AT_A_TIME; i++) {
         if (this.readyEmpty(epoll)) continue;
         spin.waited((nowMs - startMs) * 1000);

@@ -248,15 +248,28 @@ export async function openStack(options: OpenOptions = {}): Promise<StackHandle>
   // The opener is thread 0.
   const thread = reserveThread(words, layoutOf(words));
   const workerData: StackThreadOptions = { ...plan, ctl };
-  const worker = new Worker(new URL('../stack/pump-thread.js', import.meta.url), {
-    workerData,
-    name: 'tunstack',
-    // Of a program given with -e: it says how to read that text, and does not go with a file.
-    execArgv: process.execArgv.filter((argument) => !argument.startsWith('--input-type')),
-  });
+  const worker = startThread(workerData);
   const ready = await firstMessage(worker);
   const parts = attachParts({ ctl, arena: null, thread, address: ready.address });
   return new StackHandle(worker, ctl, parts, ready);
+}
+
+/**
+ * The stack thread, with the flags of this process. `--input-type`, of a program given with -e,
+ * does not go with a file; and a list without it may not name what is only for whole processes
+ * (V8's flags), though a thread that is given no list takes them as they are.
+ */
+function startThread(workerData: StackThreadOptions): Worker {
+  const url = new URL('../stack/pump-thread.js', import.meta.url);
+  const options = { workerData, name: 'tunstack' };
+  const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'));
+  if (execArgv.length === process.execArgv.length) return new Worker(url, options);
+  try {
+    return new Worker(url, { ...options, execArgv });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_INVALID_EXEC_ARGV') throw error;
+    return new Worker(url, { ...options, execArgv: [] });
+  }
 }
 
 function firstMessage(worker: Worker): Promise<ReadyMessage> {

@@ -3,8 +3,11 @@
  * from other threads; and how a stack ends.
  */
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import nodeNet, { type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
@@ -153,20 +156,32 @@ suiteWith(['netns', 'tun'], 'net on a TUN device', () => {
     await other.close();
   });
 
-  it('a program with nothing left to do ends, and the device with it', async () => {
-    const code = `
-      import { openStack } from '${INDEX}';
-      const link = { address: '10.7.0.1/24', peer: '10.7.0.9' };
-      const stack = await openStack({ tun: 'tunstackidle', ...link });
-      const server = stack.net.createServer().listen(80, () => server.close());`;
-    const { code: status, stderr } = await run([
-      process.execPath,
-      '--input-type=module',
-      '-e',
-      code,
-    ]);
-    expect([status, stderr]).to.deep.equal([0, '']);
-    expect(await must(['cat', '/proc/net/dev'])).to.not.include('tunstackidle');
+  /** Opens a stack, listens and closes. */
+  const IDLE = `
+    import { openStack } from '${INDEX}';
+    const link = { address: '10.7.0.1/24', peer: '10.7.0.9' };
+    const stack = await openStack({ tun: 'tunstackidle', ...link });
+    const server = stack.net.createServer().listen(80, () => server.close());`;
+
+  for (const flags of [[], ['--max-old-space-size=512']]) {
+    it(`a program with nothing left to do ends, and the device with it ${flags}`, async () => {
+      const argv = [process.execPath, ...flags, '--input-type=module', '-e', IDLE];
+      const { code: status, stderr } = await run(argv);
+      expect([status, stderr]).to.deep.equal([0, '']);
+      expect(await must(['cat', '/proc/net/dev'])).to.not.include('tunstackidle');
+    });
+  }
+
+  it('a program started with flags for the whole process opens a stack', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunstack-flags-'));
+    try {
+      const file = join(directory, 'idle.mjs');
+      writeFileSync(file, IDLE);
+      const { code, stderr } = await run([process.execPath, '--max-old-space-size=512', file]);
+      expect([code, stderr]).to.deep.equal([0, '']);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('the same name twice is refused with a remedy', async () => {

@@ -45,7 +45,6 @@ const SEEN_NOT_ECT = 1;
 /** One datagram under way (Linux: struct ipq). */
 class FragmentQueue implements TimerEntry {
   timerIndex = -1;
-  timerDueUs: number = Infinity;
   saddr = 0;
   daddr = 0;
   id = 0;

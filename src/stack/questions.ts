@@ -114,6 +114,7 @@ export class Questions {
   }
 
   private minisock(sk: RequestSock | TimewaitSock): MinisockRow {
+    const { timers, nowUs } = this.tcp.net;
     const request = sk.kind === SK_REQUEST ? (sk as RequestSock) : null;
     const name = request === null ? null : this.name(request.listener);
     const waits = sk.kind === SK_TIMEWAIT && (sk as TimewaitSock).substate === TCP_TIME_WAIT;
@@ -127,7 +128,7 @@ export class Questions {
       slot: request === null || request.slot < 0 ? null : request.slot,
       hash: (request?.phash ?? 0) >>> 0,
       retransmits: request?.retransmits ?? 0,
-      expiresMs: Math.max(0, Math.round((sk.timerDueUs - this.tcp.net.nowUs) / 1000)),
+      expiresMs: Math.max(0, Math.round((timers.dueUs(sk) - nowUs) / 1000)),
       uid: sk.uid,
     };
   }

@@ -25,7 +25,6 @@ export const PENDING_LOST = 0x100;
 export abstract class TcpSock extends SockCommon implements TimerEntry {
   readonly tcp: Tcp;
   timerIndex = -1;
-  timerDueUs: number = Infinity;
   /** PENDING_* bits. */
   pending = 0;
   dirty = false;

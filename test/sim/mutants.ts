@@ -172,8 +172,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'timers are cancelled and stay',
     'net/timer.js',
-    'entry.timerIndex = -1;\n        const last',
-    'if (this.size === 3) return;\n        entry.timerIndex = -1;\n        const last',
+    'entry.timerIndex = -1;',
+    'if (this.size === 3) return;\n        entry.timerIndex = -1;',
     /^leak|^restless|^spin|^throw|^invariant/,
   ),
 ];

@@ -101,7 +101,6 @@ function bytesEach(sizes: readonly number[]): { size: number; bytes: number }[] 
 
 class Alarm implements TimerEntry {
   timerIndex = -1;
-  timerDueUs: number = Number.POSITIVE_INFINITY;
   onTimer(): void {}
 }
 

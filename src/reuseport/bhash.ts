@@ -9,7 +9,36 @@ import { assert } from '../net/assert.js';
 import { ENOENT } from '../net/errno.js';
 import type { InetHashinfo } from './hashinfo.js';
 import { ipv4PortaddrHash } from './lhash2.js';
-import type { SockCommon } from './sock-common.js';
+import { SockCommon } from './sock-common.js';
+
+/** Connections whose objects are put away (tcp/parking.ts), as many as look alike. */
+export interface ParkedOwners {
+  /** Looks like each of them to a conflict test; in no table itself. */
+  readonly like: SockCommon;
+  count: number;
+}
+
+function sameOwner(a: SockCommon, b: SockCommon): boolean {
+  return (
+    a.reuse === b.reuse &&
+    a.reuseport === b.reuseport &&
+    a.uid === b.uid &&
+    a.boundDevIf === b.boundDevIf &&
+    a.family === b.family &&
+    a.ipv6only === b.ipv6only &&
+    a.state === b.state
+  );
+}
+
+/** A socket that looks like the owner `sk` to others that want its port. */
+function ownerLike(sk: SockCommon): SockCommon {
+  const like = new SockCommon(sk.kind);
+  const { reuse, reuseport, uid, boundDevIf, family, ipv6only, state, rcvSaddr } = sk;
+  return Object.assign(like, {
+    ...{ reuse, reuseport, uid, boundDevIf },
+    ...{ family, ipv6only, state, rcvSaddr },
+  });
+}
 
 /** The owners of one port at one local address (0 = any). */
 export class BindBucket {
@@ -23,8 +52,11 @@ export class BindBucket {
   connectOnly: boolean;
   /** Owners that did not get the port from connect(). */
   boundOwners = 0;
-  /** In no particular order; owners[i].bindIndex is i. */
+  /** In no particular order; owners[i].bindIndex is i. Those that are parked are not among them. */
   readonly owners: SockCommon[] = [];
+  /** Owners that are parked, by what a conflict test sees of them. */
+  readonly parked: ParkedOwners[] = [];
+  parkedCount = 0;
   /** Neighbours: in the chain of bhash2, and among the buckets of the port. */
   hashNext: BindBucket | null = null;
   portNext: BindBucket | null = null;
@@ -152,23 +184,41 @@ export class Bhash {
   private leaveBucket(sk: SockCommon): BindPort {
     const bucket = sk.bindBucket;
     assert(bucket !== null && bucket.owners[sk.bindIndex] === sk, 'socket owns no port');
-    const last = bucket.owners.pop()!;
-    if (last !== sk) {
-      bucket.owners[sk.bindIndex] = last;
-      last.bindIndex = sk.bindIndex;
-    }
+    takeOwner(bucket, sk);
     sk.bindBucket = null;
-    sk.bindIndex = -1;
     if (!sk.connectBind) bucket.boundOwners--;
     const { bindPort } = bucket;
+    const nobody = bucket.owners.length + bucket.parkedCount === 0;
     const forgotten = this.forgetsBinds && bucket.boundOwners === 0;
-    if (!bucket.connectOnly && (forgotten || bucket.owners.length === 0)) {
+    if (!bucket.connectOnly && (forgotten || nobody)) {
       bucket.connectOnly = true;
       bindPort.boundBuckets--;
     }
-    if (bucket.owners.length === 0) this.dropBucket(bucket);
+    if (nobody) this.dropBucket(bucket);
     bindPort.ownerCount--;
     return bindPort;
+  }
+
+  /** The owner `sk` stays one without its object: its bindBucket is what `unpark` needs. */
+  park(sk: SockCommon): void {
+    const bucket = sk.bindBucket!;
+    takeOwner(bucket, sk);
+    bucket.parkedCount++;
+    const alike = bucket.parked.find(({ like }) => sameOwner(like, sk));
+    if (alike === undefined) bucket.parked.push({ like: ownerLike(sk), count: 1 });
+    else alike.count++;
+  }
+
+  /** `sk` has its object again, and is as it was when it was parked. */
+  unpark(sk: SockCommon): void {
+    const bucket = sk.bindBucket!;
+    const index = bucket.parked.findIndex(({ like }) => sameOwner(like, sk));
+    const alike = bucket.parked[index];
+    assert(alike !== undefined, 'owner is not parked');
+    if (--alike.count === 0) bucket.parked.splice(index, 1);
+    bucket.parkedCount--;
+    sk.bindIndex = bucket.owners.length;
+    bucket.owners.push(sk);
   }
 
   private addrBucketOf(port: number, addr: number): number {
@@ -222,6 +272,16 @@ export class Bhash {
     }
     this.ports--;
   }
+}
+
+/** The last of the owners takes the place of `sk`. */
+function takeOwner(bucket: BindBucket, sk: SockCommon): void {
+  const last = bucket.owners.pop()!;
+  if (last !== sk) {
+    bucket.owners[sk.bindIndex] = last;
+    last.bindIndex = sk.bindIndex;
+  }
+  sk.bindIndex = -1;
 }
 
 /** As if nobody had ever bound to it (Linux: the end of inet_bind_bucket_destroy). */

@@ -2,10 +2,11 @@
  * The established table (Linux net/ipv4/inet_hashtables.c, inet_hashinfo.ehash): every socket that
  * has a peer, of three kinds: full sockets, requests, time-wait sockets. A chain is a list of rows
  * in one Int32Array, 32 bytes a row, so that a lookup touches one cache line a row and no object
- * before the match. Buckets are fixed at start, rows grow by doubling. Listeners are not here
- * (lhash2.ts).
+ * before the match. A socket may be parked (tcp/parking.ts): then its row has a descriptor instead
+ * of an object, and a lookup wakes it. Buckets are fixed at start, rows grow by doubling. Listeners
+ * are not here (lhash2.ts).
  */
-import { assert } from '../net/assert.js';
+import { AssertionError, assert } from '../net/assert.js';
 import { jhash3words } from '../net/hash.js';
 import type { InetHashinfo } from './hashinfo.js';
 import type { SockCommon } from './sock-common.js';
@@ -22,6 +23,8 @@ const PORTS = 3;
 const DEV = 4;
 const NEXT = 5;
 const PREV = 6;
+/** Descriptor of a socket that is parked. */
+const PARKED = 7;
 
 /** End of a chain, and PREV of its first row. */
 const NIL = -1;
@@ -54,6 +57,10 @@ export function inetEhashfn(
   return jhash3words(l, f, (lport << 16) | port, hashinfo.ehashInitval);
 }
 
+function parksNobody(): never {
+  throw new AssertionError('nobody parks sockets here');
+}
+
 export class Ehash {
   /** Connections in the table, and the most it takes. */
   size = 0;
@@ -63,7 +70,9 @@ export class Ehash {
   private readonly heads: Int32Array;
   private readonly mask: number;
   private rows: Int32Array;
-  /** socks[slot] is the socket of row `slot`; null = free. */
+  /** Gives a parked socket its object back, by descriptor; set by whoever parks. */
+  wake: (fd: number) => SockCommon = parksNobody;
+  /** socks[slot] is the socket of row `slot`; null = free, or parked. */
   private readonly socks: (SockCommon | null)[] = [];
   /** First free row, chained by NEXT; rows at `made` and above have never been used. */
   private free = NIL;
@@ -125,7 +134,8 @@ export class Ehash {
       slot = rows[row + NEXT]!;
     }
     this.visited = visited;
-    return slot === NIL ? null : this.socks[slot]!;
+    if (slot === NIL) return null;
+    return this.socks[slot] ?? this.wake(rows[(slot << ROW_SHIFT) + PARKED]!);
   }
 
   /** Adds `sk` under sk.hash at the head of its chain; false when the table is full. */
@@ -181,9 +191,22 @@ export class Ehash {
     sk.ehashSlot = NIL;
   }
 
+  /** The object of `sk` is not needed for now: its row remembers the descriptor `fd`. */
+  park(sk: SockCommon, fd: number): void {
+    assert(sk.ehashSlot !== NIL && this.socks[sk.ehashSlot] === sk, 'socket is not in ehash');
+    this.socks[sk.ehashSlot] = null;
+    this.rows[(sk.ehashSlot << ROW_SHIFT) + PARKED] = fd;
+  }
+
+  /** `sk` has its object again, and the ehashSlot of before. */
+  unpark(sk: SockCommon): void {
+    assert(this.socks[sk.ehashSlot] === null, 'socket is not parked in ehash');
+    this.socks[sk.ehashSlot] = sk;
+  }
+
   /**
-   * Calls `visit` for every socket in the table, in no particular order; `visit` may remove that
-   * socket.
+   * Calls `visit` for every socket in the table that is not parked, in no particular order; `visit`
+   * may remove that socket.
    */
   forEach(visit: (sk: SockCommon) => void): void {
     for (let slot = 0; slot < this.made; slot++) {
@@ -197,7 +220,7 @@ export class Ehash {
     return this.made;
   }
 
-  /** The socket of a row, null = a free one. For walks in several goes. */
+  /** The socket of a row, null = a free one, or parked. For walks in several goes. */
   sockAt(row: number): SockCommon | null {
     return this.socks[row] ?? null;
   }

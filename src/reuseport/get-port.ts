@@ -80,16 +80,14 @@ function bucketConflict(
   // A socket in a group of its own (a selector was attached early) joins nobody, unless it comes
   // back from a closed section.
   const reuseportCbOk = sk.reuseportCb === null || sk.reuseportCb.numClosedSocks > 0;
-  for (const sk2 of bucket.owners) {
+  const conflicts = (sk2: SockCommon): boolean => {
     hashinfo.bhash.visited++;
-    if (
+    return (
       inetBindConflict(sk, sk2, relax, reuseportCbOk, reuseportOk) &&
       inetRcvSaddrEqual(sk, sk2, true)
-    ) {
-      return true;
-    }
-  }
-  return false;
+    );
+  };
+  return bucket.owners.some(conflicts) || bucket.parked.some(({ like }) => conflicts(like));
 }
 
 /**

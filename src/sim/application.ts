@@ -171,8 +171,8 @@ export class Application {
    */
   private findOpener(endpoint: Endpoint): void {
     const { host, world } = this;
-    const { tcp, net } = host.stack;
-    const { irs } = tcp.socks[endpoint.fd]!;
+    const { net } = host.stack;
+    const { irs } = host.stack.sock(endpoint.fd)!;
     const most = net.mib[Mib.SyncookiesRecv]! > 0 ? COOKIE_SLACK : 0;
     for (let shift = 0; shift <= most; shift++) {
       const { peer } = host.halves(endpoint.fd, world.ledger, (irs - shift) | 0);

@@ -92,7 +92,12 @@ export class Invariants {
     let orphans = 0;
     for (let fd = 0; fd < tcp.socks.length; fd++) {
       const tcb = tcp.socks[fd];
-      if (!tcb) continue;
+      if (!tcb) {
+        // Its object may be another connection's by now.
+        this.watches[fd] = null;
+        if (tcp.parking.isParked(fd)) established++;
+        continue;
+      }
       if (inStates(tcb.state, CURR_ESTAB)) established++;
       if (tcb.orphan) orphans++;
       this.checkTcb(tcb);

@@ -17,6 +17,8 @@ export function checkNothingLeft(host: SimHost): void {
   const left: Record<string, number> = {
     descriptors: mem.fdsInUse,
     sockets: tcp.socks.filter((sock) => sock !== null && sock !== undefined).length,
+    parked: tcp.parking.parked,
+    'bytes of records': tcp.parking.bytes,
     orphans: tcp.orphans,
     timewaits: tcp.timewaits,
     rings: tcp.ringed.length,

@@ -16,6 +16,7 @@ import { acceptQueueIsFull, acceptQueueLength } from '../tcp/accept-queue.js';
 import { INFINITE_SSTHRESH } from '../tcp/ca-state.js';
 import { RENO } from '../tcp/cong/reno.js';
 import type { RequestSock, TimewaitSock } from '../tcp/minisocks.js';
+import { sockOf } from '../tcp/parking.js';
 import { tcpGetsockopt } from '../tcp/sockopt.js';
 import { TCP_LISTEN, TCP_TIME_WAIT } from '../tcp/state.js';
 import type { Tcb } from '../tcp/tcb.js';
@@ -135,14 +136,15 @@ export class Questions {
 
   /** Insides of the sockets with descriptors from `cursor` on. */
   details(cursor: number): Piece<SocketDetail> {
-    const { socks } = this.tcp;
+    const { tcp } = this;
     const rows: SocketDetail[] = [];
-    const end = Math.min(cursor + LIST_MOST, socks.length);
+    const count = tcp.socks.length;
+    const end = Math.min(cursor + LIST_MOST, count);
     for (let fd = Math.max(0, cursor); fd < end; fd++) {
-      const tcb = socks[fd];
-      if (tcb) rows.push(this.detail(tcb));
+      const tcb = sockOf(tcp, fd);
+      if (tcb !== null) rows.push(this.detail(tcb));
     }
-    return { rows, next: end < socks.length ? end : null };
+    return { rows, next: end < count ? end : null };
   }
 
   private detail(tcb: Tcb): SocketDetail {

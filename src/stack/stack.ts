@@ -27,6 +27,7 @@ import {
   tcpSocket,
 } from '../tcp/calls.js';
 import { tcpFlush } from '../tcp/output/flush.js';
+import { sockOf } from '../tcp/parking.js';
 import { createTcp } from '../tcp/protocol.js';
 import { publishGroups } from '../tcp/publish.js';
 import { RING_IDLE_US, retryLateDetach, sweepIdleRings } from '../tcp/ring-memory.js';
@@ -66,6 +67,8 @@ export interface StackOptions {
   readonly devices?: readonly StackDevice[];
   /** Counters in memory of the caller's choice (shared with other threads). */
   readonly mib?: Float64Array;
+  /** A connection that was quiet for so long is parked (tcp/parking.ts), µs; Infinity = never. */
+  readonly parkAfterUs?: number;
 }
 
 /** Connections served per flush before the next batch of input gets its turn. */
@@ -99,7 +102,8 @@ export class Stack implements StackCalls {
     this.net = makeNet(env, sysctl, mem, options);
     this.mem = mem;
     // Every descriptor may have a request or a time-wait socket beside it.
-    this.tcp = createTcp(this.net, env.events, mem.maxFds * 2 + sysctl.tcpMaxTwBuckets);
+    const most = mem.maxFds * 2 + sysctl.tcpMaxTwBuckets;
+    this.tcp = createTcp(this.net, env.events, most, options.parkAfterUs);
     this.net.inetProtos[IPPROTO_UDP] = closedUdp(this.net);
     this.tcp.loadSelector = env.loadSelector ?? null;
     this.tcp.hashinfo.selectorRequest.state = new SocketMembers();
@@ -128,13 +132,14 @@ export class Stack implements StackCalls {
       sweepIdleRings(this.tcp, nowUs);
       retryLateDetach(this.tcp);
     }
+    this.tcp.parking.turn(nowUs);
   }
 
   /** When poll must run again at the latest, µs; Infinity: may sleep. */
   nextDeadlineUs(): number {
     if (this.tcp.hasDirty || this.net.loopback.length > 0) return this.net.nowUs;
     const sweep = this.tcp.ringed.length > 0 ? this.sweptUs + RING_IDLE_US : Infinity;
-    return Math.min(this.net.timers.nextUs(), sweep);
+    return Math.min(this.net.timers.nextUs(), sweep, this.tcp.parking.dueUs);
   }
 
   /** Closed connections that still have something to send. */
@@ -147,18 +152,21 @@ export class Stack implements StackCalls {
    * stack.
    */
   resetAll(): void {
-    for (const tcb of this.tcp.socks) if (tcb) tcpAbort(this.tcp, tcb);
+    for (let fd = 0; fd < this.tcp.socks.length; fd++) {
+      const tcb = sockOf(this.tcp, fd);
+      if (tcb !== null) tcpAbort(this.tcp, tcb);
+    }
   }
 
   /** The connection behind a descriptor, for tools and tests. */
   sock(fd: number): Tcb | null {
-    return this.tcp.socks[fd] ?? null;
+    return sockOf(this.tcp, fd);
   }
 
   /** The socket behind a descriptor that the application still holds. */
   private held(fd: number): Tcb | null {
-    const tcb = this.tcp.socks[fd];
-    return tcb && !tcb.orphan ? tcb : null;
+    const tcb = sockOf(this.tcp, fd);
+    return tcb !== null && !tcb.orphan ? tcb : null;
   }
 
   socket(uid: number): number {
@@ -230,8 +238,8 @@ export class Stack implements StackCalls {
   }
 
   published(fd: number): void {
-    const tcb = this.tcp.socks[fd];
-    if (tcb) tcpPublished(this.tcp, tcb);
+    const tcb = sockOf(this.tcp, fd);
+    if (tcb !== null) tcpPublished(this.tcp, tcb);
   }
 
   consumed(fd: number): void {

@@ -43,6 +43,7 @@ import { waitForPeer } from './input/time-wait.js';
 import { ListenState } from './listen-state.js';
 import { childMigrate } from './migrate.js';
 import { advertisedMss } from './mss.js';
+import { sockOf } from './parking.js';
 import { recallPath } from './path-cache.js';
 import {
   mayWrite,
@@ -82,7 +83,7 @@ import {
   SS_CONNECTING,
   SS_DISCONNECTING,
   SS_UNCONNECTED,
-  Tcb,
+  type Tcb,
 } from './tcb.js';
 import type { Tcp } from './tcp.js';
 import { tsOffset } from './ts-clock.js';
@@ -110,7 +111,7 @@ export const SHUT_RDWR = 2;
 export function tcpSocket(tcp: Tcp, uid: number): number {
   const fd = tcp.mem.allocFd(KIND_TCP);
   if (fd < 0) return -ENFILE;
-  const tcb = new Tcb(tcp, fd);
+  const tcb = tcp.parking.newTcb(fd);
   tcb.uid = uid;
   tcb.congestion = tcp.net.sysctl.tcpCongestionControl === 0 ? RENO : CUBIC;
   tcp.socks[fd] = tcb;
@@ -336,7 +337,7 @@ function stopListening(tcp: Tcp, listener: Tcb): void {
   setState(tcp, listener, TCP_CLOSE, EPOLLIN | EPOLLRDHUP);
   queue.draining = false;
   for (let fd = acceptQueuePop(tcp, listener); fd >= 0; fd = acceptQueuePop(tcp, listener)) {
-    const child = tcp.socks[fd];
+    const child = sockOf(tcp, fd);
     // It may have been aborted while it waited, when the whole stack ends; and a thread that moves
     // the head back may have us see one that was accepted and closed.
     if (!child || child.orphan || child.parent !== queue) continue;

@@ -19,10 +19,18 @@ import { requestTimer, tcbTimer, timewaitTimer } from './timers.js';
 /** Distance of a recycled connection's ISN from the old one's SND.NXT (Linux: tcp_twsk_unique). */
 const ISN_STEP = 65_537;
 
-/** A TCP for `net`; `maxSockets` bounds the established table. */
-export function createTcp(net: NetNs, events: ReadyListener, maxSockets: number): Tcp {
+/**
+ * A TCP for `net`; `maxSockets` bounds the established table, `parkAfterUs` says when a quiet
+ * connection is parked (parking.ts).
+ */
+export function createTcp(
+  net: NetNs,
+  events: ReadyListener,
+  maxSockets: number,
+  parkAfterUs?: number,
+): Tcp {
   const hashinfo = new InetHashinfo(net, maxSockets);
-  const tcp = new Tcp(net, hashinfo, events);
+  const tcp = new Tcp(net, hashinfo, events, parkAfterUs);
   tcp.wiring = { tcbTimer, requestTimer, timewaitTimer, sendReset, sendActiveReset };
   hashinfo.twskUnique = (tw, sk) => twskUnique(tcp, tw as TimewaitSock, sk);
   net.inetProtos[IPPROTO_TCP] = {

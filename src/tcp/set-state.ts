@@ -52,7 +52,10 @@ export function setState(tcp: Tcp, tcb: Tcb, to: number, events = 0): void {
     if (wasUp) tcp.net.count(Mib.TcpEstabResets);
     unhash(tcp, tcb, from);
   }
-  if (to === TCP_ESTABLISHED) tcb.synAcked = true;
+  if (to === TCP_ESTABLISHED) {
+    tcb.synAcked = true;
+    tcp.parking.stir();
+  }
   tcb.state = to;
   tcp.net.trace?.state?.(tcb.fd, from, to);
   publishState(tcp, tcb, events);

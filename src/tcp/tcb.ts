@@ -47,11 +47,12 @@ export const RTO_MIN_US = 200_000;
 export const RTO_MAX_US = 120_000_000;
 
 export class Tcb extends TcpSock {
-  readonly fd: number;
+  /** Changes when the object becomes another connection's (parking.ts). */
+  fd = 0;
   /** First control word of the block, and of its rings. */
-  readonly at: number;
-  readonly rcvRing: number;
-  readonly sndRing: number;
+  at = 0;
+  rcvRing = 0;
+  sndRing = 0;
   /** Place in tcp.ringed, -1 = holds no ring memory. */
   ringedIndex = -1;
   lastActiveUs = 0;
@@ -281,13 +282,24 @@ export class Tcb extends TcpSock {
 
   constructor(tcp: Tcp, fd: number) {
     super(tcp, SK_FULL);
+    this.begin(fd);
+  }
+
+  /** The last touch to a Tcb whose other fields are new: descriptor, and what is not constant. */
+  begin(fd: number): void {
+    const { mem, net } = this.tcp;
+    this.seat(mem.blockAt(fd), fd);
+    this.ipId = net.random.u32() & 0xffff;
+    this.rcvSpace = net.sysctl.tcpRmemDefault >> 1;
+    this.ttl = net.sysctl.ipDefaultTtl;
+  }
+
+  /** It is the one of descriptor `fd`, whose block is at word `at`. */
+  seat(at: number, fd: number): void {
     this.fd = fd;
-    this.at = tcp.mem.blockAt(fd);
-    this.rcvRing = this.at + BLOCK_RCV;
-    this.sndRing = this.at + BLOCK_SND;
-    this.ipId = tcp.net.random.u32() & 0xffff;
-    this.rcvSpace = tcp.net.sysctl.tcpRmemDefault >> 1;
-    this.ttl = tcp.net.sysctl.ipDefaultTtl;
+    this.at = at;
+    this.rcvRing = at + BLOCK_RCV;
+    this.sndRing = at + BLOCK_SND;
   }
 
   /** The window of the peer is being probed. */

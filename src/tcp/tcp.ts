@@ -12,6 +12,7 @@ import type { Selector } from '../reuseport/selector-request.js';
 import { AckEvent } from './ack-event.js';
 import type { FastopenCache } from './fastopen-path.js';
 import type { RequestSock, TimewaitSock } from './minisocks.js';
+import { Parking } from './parking.js';
 import type { PathCache } from './path-cache.js';
 import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
@@ -44,7 +45,7 @@ export class Tcp {
   readonly ctl: Int32Array;
   readonly hashinfo: InetHashinfo;
   readonly events: ReadyListener;
-  /** Sockets by descriptor. */
+  /** Sockets by descriptor; null = none, or a parked one: see `sockOf` (parking.ts). */
   readonly socks: (Tcb | null)[] = [];
   /** What was sent and is not acknowledged, of all connections. */
   readonly rtx: RtxTable = new RtxTable();
@@ -87,8 +88,11 @@ export class Tcp {
   /** Keys of the ISN hash and of the timestamp offsets. */
   readonly isnKeys: Int32Array;
   readonly tsKeys: Int32Array;
+  /** Where idle connections are. */
+  readonly parking: Parking;
 
-  constructor(net: NetNs, hashinfo: InetHashinfo, events: ReadyListener) {
+  /** @param parkAfterUs when a quiet connection is parked; Infinity = never */
+  constructor(net: NetNs, hashinfo: InetHashinfo, events: ReadyListener, parkAfterUs?: number) {
     this.net = net;
     this.mem = net.mem;
     this.ctl = net.mem.ctl;
@@ -96,6 +100,7 @@ export class Tcp {
     this.events = events;
     this.isnKeys = siphashKeys(net.random);
     this.tsKeys = siphashKeys(net.random);
+    this.parking = new Parking(this, parkAfterUs);
   }
 
   /** Marks `sock` with PENDING_* bits and links it on the dirty list (once). */

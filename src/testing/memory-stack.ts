@@ -62,6 +62,8 @@ export interface MemoryStackOptions {
   device?: Device;
   /** Several links instead of one with `address`, `mtu` and `gsoMaxBytes`. */
   links?: readonly MemoryLinkOptions[];
+  /** A connection that was quiet for so long is parked, µs; default as in Stack. */
+  parkAfterUs?: number;
 }
 
 /** Where a packet comes in. */
@@ -157,7 +159,7 @@ export class MemoryStack {
       },
       sysctl,
       this.mem,
-      { devices },
+      { devices, ...(options.parkAfterUs !== undefined && { parkAfterUs: options.parkAfterUs }) },
     );
     this.stack.poll(1_000_000);
   }

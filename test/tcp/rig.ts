@@ -33,9 +33,12 @@ export interface Rig {
   tcb: Tcb;
 }
 
-/** A stack and an accepted connection on port 80; both ISNs are 0 in the texts. */
+/**
+ * A stack and an accepted connection on port 80; both ISNs are 0 in the texts. Idle connections are
+ * not parked, so that `tcb` stays what it is.
+ */
 export function rig(options: RigOptions = {}): Rig {
-  const host = new MemoryStack({ arenaBytes: 8 << 20, ...options });
+  const host = new MemoryStack({ arenaBytes: 8 << 20, parkAfterUs: Infinity, ...options });
   const listener = host.listen(80);
   for (const [level, name, value] of options.listenerOptions ?? []) {
     const error = host.stack.setsockopt(listener, level, name, value, 0);

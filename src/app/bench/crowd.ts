@@ -25,6 +25,9 @@ const OPERATIONS = 1 << 14;
 const ROUNDS = 7;
 const WARM_UP_ROUNDS = 3;
 const IP_BYTES = 20;
+/** How fast the crowd comes, in the stack's time, and how long it has been idle when counted. */
+const OPENED_PER_MS = 20;
+const IDLE_MS = 5000;
 
 /** The stack's end of the wire: keeps the sequence number of what it sent last. */
 class LastSequence implements Device {
@@ -79,7 +82,9 @@ class Crowd {
       this.inject(saddr, sport, ACK, this.size + 1, (this.device.value + 1) | 0);
       const fd = this.host.accept(this.listenFd);
       if (fd < 0) throw new FailedError(`connection ${this.size}: errno ${-fd}`, '');
+      if (this.size % OPENED_PER_MS === 0) this.host.advance(1);
     }
+    this.host.advance(IDLE_MS);
     this.host.events.length = 0;
   }
 }

@@ -43,7 +43,8 @@ interface CubicState extends HystartState {
   renoCwnd: number;
 }
 
-function state(tcb: Tcb): CubicState {
+/** What CUBIC knows of `tcb`, made when it is first asked for. */
+export function cubicState(tcb: Tcb): CubicState {
   if (tcb.congestionState === null) {
     const fresh: CubicState = {
       cnt: 0,
@@ -140,13 +141,13 @@ export const CUBIC: Congestion = {
       rest = slowStart(tcb, acked);
       if (rest === 0) return;
     }
-    const c = state(tcb);
+    const c = cubicState(tcb);
     update(c, tcb.cwnd, rest, nowMs(tcb));
     congAvoidAi(tcb, s, c.cnt, rest);
   },
 
   ssthresh(tcb: Tcb): number {
-    const c = state(tcb);
+    const c = cubicState(tcb);
     const { cwnd } = tcb;
     c.epochMs = 0;
     // RFC 9438 4.7: a second loss before the old maximum was reached gives bandwidth to newer
@@ -159,7 +160,7 @@ export const CUBIC: Congestion = {
   /** RFC 9438 4.8: after a time-out the curve begins anew. */
   setState(tcb: Tcb, to: number): void {
     if (to !== CA_LOSS) return;
-    const c = state(tcb);
+    const c = cubicState(tcb);
     reset(c);
     hystartReset(tcb, c);
   },
@@ -175,7 +176,7 @@ export const CUBIC: Congestion = {
 
   acked(tcb: Tcb, s: Sender, rttUs: number): void {
     if (rttUs < 0) return;
-    const c = state(tcb);
+    const c = cubicState(tcb);
     if (c.epochMs !== 0 && nowMs(tcb) - c.epochMs < SETTLE_MS) return;
     const delay = Math.max(rttUs, 1);
     if (c.delayMinUs === 0 || c.delayMinUs > delay) c.delayMinUs = delay;

@@ -30,7 +30,7 @@ import { between } from '../seq.js';
 import { destroy, setState, tcpDone } from '../set-state.js';
 import { PENDING_ACK, PENDING_SYNACK } from '../sock.js';
 import { TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV } from '../state.js';
-import { RTO_INITIAL_US, RTO_MAX_US, SS_CONNECTED, Tcb } from '../tcb.js';
+import { RTO_INITIAL_US, RTO_MAX_US, SS_CONNECTED, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { armTimer } from '../timer-arm.js';
 import { keepIdleUs } from '../timers.js';
@@ -179,7 +179,7 @@ export function createChild(tcp: Tcp, req: RequestSock, seg: Segment, listener: 
   const { net, mem } = tcp;
   const fd = mem.allocFd(KIND_TCP);
   if (fd < 0) return null;
-  const child = new Tcb(tcp, fd);
+  const child = tcp.parking.newTcb(fd);
   tcp.socks[fd] = child;
   child.socketState = SS_CONNECTED;
   inheritOptions(tcp, child, listener);

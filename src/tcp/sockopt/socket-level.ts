@@ -162,6 +162,7 @@ function setKeepalive(tcp: Tcp, tcb: Tcb, on: boolean): void {
   tcb.keepalive = on;
   if (on === was) return;
   tcb.keepUs = on ? tcp.net.nowUs + keepIdleUs(tcp, tcb) : Infinity;
+  tcp.parking.stir();
   if (!inStates(tcb.state, UNCONNECTED)) armTimer(tcp, tcb);
 }
 

@@ -145,8 +145,10 @@ function icmpEcho(net: NetNs, skb: Skb): void {
     const was = skb.view.getUint16(request);
     const is = reply.view.getUint16(reply.start);
     check = checksumUpdate(skb.view.getUint16(request + CHECKSUM), was, is);
-  } else {
-    // The link vouches for the message, but the field may never have been filled in.
+  }
+  if (check === 0) {
+    // The link vouches for the message, but the field may never have been filled in; or the sum is
+    // zero in one of its two ways, of which a message that is all zeros has the other.
     reply.view.setUint16(reply.start + CHECKSUM, 0);
     check = checksumFold(skbChecksum(reply, reply.start, 0));
   }

@@ -160,6 +160,15 @@ describe('net/icmp echo', () => {
     );
   });
 
+  it('an answer that is all zeros has the checksum 0xffff, as any receiver computes it', () => {
+    const { net, device } = makeRig();
+    inject(net, icmpPacket(icmp(8, 0, 0, new Uint8Array(4))), ipv4Rcv);
+    expect([...reply(device).message]).to.deep.equal([0, 0, 255, 255, ...Array(8).fill(0)]);
+    // Here the sum itself is 0xffff.
+    inject(net, icmpPacket(icmp(8, 0, 0xffff, new Uint8Array(4))), ipv4Rcv);
+    expect([...reply(device).message.subarray(2, 4)]).to.deep.equal([0, 0]);
+  });
+
   it('an answer of 65,535 bytes leaves in fragments', () => {
     const { net, device } = makeRig();
     inject(net, icmpPacket(echo(pattern(65_507))), ipv4Rcv);

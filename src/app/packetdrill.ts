@@ -12,6 +12,8 @@ import { type Command, EXIT_FAILED, EXIT_OK, type Io, UsageError } from './comma
 import { type Flag, flagHelp, HELP_FLAG, type ParsedFlags, parseFlags } from './flags.js';
 
 const US = 'µs that an event may be early or late (4000)';
+/** What only arranges the original's network and memory. */
+const NO_EFFECT = 'taken and of no effect';
 /** Passed on to the scripts; those of the command line win over a script's own. */
 const RUN_FLAGS: readonly Flag[] = [
   { name: 'tolerance_usecs', value: 'N', text: US },
@@ -26,8 +28,13 @@ const RUN_FLAGS: readonly Flag[] = [
   { name: 'strict_segments', text: 'an expected packet is one segment' },
   { name: 'non_fatal', value: 'KINDS', text: 'packet,syscall: report these and go on' },
   { name: 'ip_version', value: 'V', text: 'ipv4' },
+  { name: 'init_scripts', value: 'FILES', text: "as shell text before the script's own" },
   { name: 'leftover', value: 'HOW', text: 'unexpected packets at the end: fail, or only note' },
-  { name: 'mss', value: 'N', text: 'taken and of no effect' },
+  { name: 'mss', value: 'N', text: NO_EFFECT },
+  { name: 'gateway_ip', value: 'IP', text: NO_EFFECT },
+  { name: 'netmask_ip', value: 'IP', text: NO_EFFECT },
+  { name: 'send_omit_free', text: NO_EFFECT },
+  { name: 'is_anyip', text: NO_EFFECT },
 ];
 const FLAGS: readonly Flag[] = [
   ...RUN_FLAGS,
@@ -98,6 +105,7 @@ function outcomeLine(path: string, outcome: Outcome): string {
 function narrate(path: string, source: string, outcome: Outcome, verbose: boolean, io: Io): void {
   if (outcome.verdict === 'skipped') return;
   if (verbose) for (const line of outcome.printed) io.err(line);
+  for (const line of outcome.survived) io.err(`${path}: ${line}`);
   if (outcome.verdict === 'failed') {
     for (const line of explainFailure(path, source, outcome)) io.err(line);
     return;

@@ -67,6 +67,25 @@ export class Arguments {
     return numberOf(item.items[0]!, this.line);
   }
 
+  /** A length in bytes. */
+  size(i: number): number {
+    return sizeOf(this.at(i), this.line);
+  }
+
+  /** The items of a list at argument `i`; argument `i + 1` says how many there are. */
+  counted(i: number): readonly Expression[] {
+    const items = this.list(i);
+    if (this.number(i + 1) === items.length) return items;
+    const message = `${this.call}: the list has ${items.length} items, not ${this.number(i + 1)}`;
+    throw new ScriptError(this.line, message);
+  }
+
+  /** Throws ScriptError unless argument `i` is a buffer: `...` (zeros) or NULL. */
+  buffer(i: number): void {
+    if (this.isEllipsis(i) || this.isNull(i)) return;
+    throw new ScriptError(this.line, `${this.call}: a buffer is written as ... or NULL`);
+  }
+
   /** The items of a list. */
   list(i: number): readonly Expression[] {
     const item = this.at(i);
@@ -78,6 +97,25 @@ export class Arguments {
   isNull(i: number): boolean {
     const item = this.at(i);
     return item.kind === 'symbol' && item.name === 'NULL';
+  }
+
+  /**
+   * The address at argument `i`: `otherwise` for `...` and NULL, or what
+   * `{sa_family=AF_INET, sin_port=htons(P), sin_addr=inet_addr("A")}` says.
+   */
+  address(
+    i: number,
+    otherwise: { address: string; port: number },
+  ): { address: string; port: number } {
+    if (this.isEllipsis(i) || this.isNull(i)) return otherwise;
+    const fields = this.fields(i);
+    if (fields.number('sa_family') !== constants.AF_INET) {
+      throw new UnsupportedError(this.line, 'addresses of another family');
+    }
+    return {
+      address: addressText(fields.value('sin_addr'), this.line),
+      port: fields.number('sin_port'),
+    };
   }
 
   /** AF_UNSPEC at argument `i`, by itself or in a structure. */
@@ -120,10 +158,44 @@ export class Fields {
     return numberOf(this.value(name), this.line);
   }
 
-  /** The value of the last field: lengths stand last in an iovec. */
-  last(): number {
-    return numberOf(this.fields[this.fields.length - 1]!.value, this.line);
+  /** The length of an iovec: `{..., n}`. */
+  length(): number {
+    const [buffer, length] = this.fields;
+    if (this.fields.length === 2 && buffer!.value.kind === 'ellipsis') {
+      return sizeOf(length!.value, this.line);
+    }
+    throw new ScriptError(this.line, 'a vector is written as {..., N}');
   }
+
+  /** The items of `name(N)=[…]`, which must be N. */
+  counted(name: string): readonly Expression[] {
+    const field = this.fields.find((candidate) => candidate.name === name);
+    const { value, parameter = null } = field ?? { value: this.value(name) };
+    if (value.kind !== 'list') throw new ScriptError(this.line, `${name} is a list`);
+    if (parameter === null || numberOf(parameter, this.line) === value.items.length) {
+      return value.items;
+    }
+    throw new ScriptError(this.line, `${name}: the list has ${value.items.length} items`);
+  }
+}
+
+/** As much as one buffer of a script may have. */
+const MOST_BYTES = 1 << 28;
+
+function sizeOf(item: Expression, line: number): number {
+  const size = numberOf(item, line);
+  if (Number.isInteger(size) && size >= 0 && size <= MOST_BYTES) return size;
+  throw new ScriptError(line, `a length is 0 to ${MOST_BYTES} bytes`);
+}
+
+/** `inet_addr("A")`, "A" or INADDR_ANY. */
+function addressText(item: Expression, line: number): string {
+  if (item.kind === 'string') return item.value;
+  if (item.kind === 'apply' && item.name === 'inet_addr' && item.arguments.length === 1) {
+    return addressText(item.arguments[0]!, line);
+  }
+  if (item.kind === 'symbol' && item.name === 'INADDR_ANY') return '0.0.0.0';
+  throw new ScriptError(line, 'an address is written as inet_addr("192.0.2.1")');
 }
 
 /** The number that an expression means. */

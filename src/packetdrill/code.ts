@@ -14,51 +14,46 @@ interface Token {
   line: number;
 }
 
+/** What is none of the others is a mark that no statement has. */
 const TOKEN = new RegExp(
   [
     String.raw`\s*(?:(0[xX][0-9A-Fa-f]+|\d+(?:\.\d+)?)`,
     String.raw`("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')`,
     String.raw`([A-Za-z_]\w*)`,
-    String.raw`(==|!=|<=|>=|//|\+=|-=|<<|>>|[-+*%&|()<>=,.]))`,
+    String.raw`(==|!=|<=|>=|//|\+=|-=|<<|>>|\S))`,
   ].join('|'),
   'y',
 );
+const OPENS = new Set(['(', '[', '{']);
+const CLOSES = new Set([')', ']', '}']);
 
 /** Statements: split on newlines and `;` outside of strings and parentheses. */
 function statementsOf(text: string, firstLine: number): Token[][] {
-  const statements: Token[][] = [];
-  let held = '';
-  let start = firstLine;
+  const statements: Token[][] = [[]];
+  let depth = 0;
   text.split('\n').forEach((piece, i) => {
-    if (held === '') start = firstLine + i;
-    if (piece.endsWith('\\')) {
-      held += piece.slice(0, -1);
-      return;
+    const continued = piece.endsWith('\\');
+    for (const token of lineTokens(continued ? piece.slice(0, -1) : piece, firstLine + i)) {
+      if (token.kind === 'mark' && OPENS.has(token.text)) depth++;
+      if (token.kind === 'mark' && CLOSES.has(token.text)) depth--;
+      if (depth === 0 && token.kind === 'mark' && token.text === ';') statements.push([]);
+      else statements[statements.length - 1]!.push(token);
     }
-    statements.push(...lineStatements(held + piece, start));
-    held = '';
+    if (!continued && depth <= 0) statements.push([]);
   });
-  return statements.concat(lineStatements(held, start));
+  return statements.filter((tokens) => tokens.length > 0);
 }
 
-function lineStatements(text: string, line: number): Token[][] {
-  const statements: Token[][] = [[]];
+/** Up to the comment. */
+function lineTokens(text: string, line: number): Token[] {
+  const tokens: Token[] = [];
   let at = 0;
-  while (at < text.length) {
-    if (/^\s*(?:#.*)?$/.test(text.slice(at))) break;
-    const semicolon = /^\s*;/.exec(text.slice(at));
-    if (semicolon !== null) {
-      statements.push([]);
-      at += semicolon[0].length;
-      continue;
-    }
+  while (!/^\s*(?:#.*)?$/.test(text.slice(at))) {
     TOKEN.lastIndex = at;
-    const match = TOKEN.exec(text);
-    if (match === null) throw new UnsupportedError(line, `code: ${text.trim()}`);
+    tokens.push(tokenOf(TOKEN.exec(text)!, line));
     at = TOKEN.lastIndex;
-    statements[statements.length - 1]!.push(tokenOf(match, line));
   }
-  return statements.filter((tokens) => tokens.length > 0);
+  return tokens;
 }
 
 function tokenOf(match: RegExpExecArray, line: number): Token {
@@ -69,9 +64,14 @@ function tokenOf(match: RegExpExecArray, line: number): Token {
   return { kind: 'mark', text: mark!, line };
 }
 
+/** True is 1, but a text is no number. */
+function same(a: Value, b: Value): boolean {
+  return typeof a === 'string' || typeof b === 'string' ? a === b : Number(a) === Number(b);
+}
+
 const COMPARISONS: Readonly<Record<string, (a: Value, b: Value) => boolean>> = {
-  '==': (a, b) => a === b,
-  '!=': (a, b) => a !== b,
+  '==': same,
+  '!=': (a, b) => !same(a, b),
   '<': (a, b) => a < b,
   '>': (a, b) => a > b,
   '<=': (a, b) => a <= b,
@@ -91,6 +91,11 @@ const BINARY: readonly Readonly<Record<string, (a: number, b: number) => number>
   },
 ];
 
+/** Names of what a block asks of the socket under test. */
+const FACT = /^(?:tcpi_|SK_MEMINFO_)/;
+/** Names that the original defines for sockets and kernels of other kinds. */
+const ELSEWHERE = /^(?:tcpi_|SK_MEMINFO_|TCP_|TCPI_|bbr_|dctcp_|vegas_)/;
+
 /** Runs the blocks of one script. */
 export class Code {
   private readonly variables = new Map<string, Value>();
@@ -98,15 +103,20 @@ export class Code {
   readonly printed: string[] = [];
   private tokens: Token[] = [];
   private at = 0;
+  private hasSocket = false;
 
   /**
    * Runs one block. Throws ScriptError when an assertion fails, UnsupportedError for what this
    * interpreter or this stack does not know.
    * @param line line of the script on which the block begins
-   * @param facts names that stand for what the stack says now (tcpi_…), and constants
+   * @param facts names that stand for what the socket under test says now (tcpi_…; without a
+   *   socket there are none), and constants
    */
   run(text: string, line: number, facts: ReadonlyMap<string, number>): void {
+    // What the socket said before must not answer for what it does not say now.
+    for (const name of this.variables.keys()) if (FACT.test(name)) this.variables.delete(name);
     for (const [name, value] of facts) this.variables.set(name, value);
+    this.hasSocket = facts.has('tcpi_state');
     for (const tokens of statementsOf(text, line)) {
       this.tokens = tokens;
       this.at = 0;
@@ -250,8 +260,12 @@ export class Code {
 
   private variable(name: string): Value {
     const value = this.variables.get(name);
-    if (value === undefined) throw new UnsupportedError(this.line, name);
-    return value;
+    if (value !== undefined) return value;
+    if (FACT.test(name) && !this.hasSocket) {
+      throw new ScriptError(this.line, `there is no socket under test to ask for ${name}`);
+    }
+    if (ELSEWHERE.test(name)) throw new UnsupportedError(this.line, name);
+    throw new ScriptError(this.line, `${name} is not defined`);
   }
 
   private number(value: Value): number {

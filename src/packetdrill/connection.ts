@@ -111,7 +111,7 @@ export class Connection {
         const live = (edge: number): number => this.liveLocalSeq(edge);
         return { kind: 'sack', blocks: option.blocks.map(([l, r]) => [live(l), live(r)]) };
       }
-      if (option.kind === 'TS' && (flags & ACK) !== 0 && !option.ecrAbsolute && option.ecr !== 0) {
+      if (option.kind === 'TS' && (flags & ACK) !== 0 && !option.ecrAbsolute) {
         return { ...option, ecr: this.liveEcho(option.ecr, scaled, line) };
       }
       return option;

@@ -4,7 +4,7 @@
  */
 import { Connection } from './connection.js';
 import type { LiveTcp } from './live-packet.js';
-import { ScriptError, type TcpBody } from './script.js';
+import { type PacketAction, ScriptError } from './script.js';
 
 /** First port of peers that the script gives none. */
 const FIRST_REMOTE_PORT = 40_000;
@@ -24,10 +24,11 @@ export class Connections {
     this.remoteAddress = remoteAddress;
   }
 
-  /** connect(): from `localPort` to `remotePort` of the peer. */
-  connecting(localPort: number, remotePort: number): void {
-    const local = { address: this.local.address, port: localPort };
-    const remote = { address: this.remoteAddress, port: remotePort };
+  /** connect(): both ends of the connection that begins. */
+  connecting(
+    local: { address: number; port: number },
+    remote: { address: number; port: number },
+  ): void {
     this.underTest = this.add(new Connection('connecting', local, remote));
   }
 
@@ -37,13 +38,19 @@ export class Connections {
   }
 
   /** Of an inbound segment: the connection, made if it is the first. */
-  ofInbound(name: string | null, body: TcpBody, addressOf: (text: string) => number): Connection {
+  ofInbound(action: PacketAction, addressOf: (text: string) => number): Connection {
+    const { connection: name, addresses, body } = action;
     const found = name === null ? this.underTest : this.named.get(name);
     if (found != null) return found;
-    const address =
-      body.remoteAddress === null ? this.remoteAddress : addressOf(body.remoteAddress);
-    const remote = { address, port: body.sport ?? this.nextPort++ };
-    const local = { address: this.local.address, port: body.dport ?? this.local.port };
+    const [sport, dport] = body.protocol === 'tcp' ? [body.sport, body.dport] : [null, null];
+    const remote = {
+      address: addresses === null ? this.remoteAddress : addressOf(addresses.source),
+      port: sport ?? this.nextPort++,
+    };
+    const local = {
+      address: addresses === null ? this.local.address : addressOf(addresses.target),
+      port: dport ?? this.local.port,
+    };
     const made = this.add(new Connection('packet-received', local, remote));
     if (name === null) this.underTest = made;
     else this.named.set(name, made);

@@ -125,7 +125,7 @@ export class ExpectedPackets {
 
   /**
    * More segments, until their payload is as long as the expected one's: all but the last of equal
-   * length, the sequence number of the first, everything else of the last.
+   * length, sequence number and CWR of the first, everything else of the last, its time too.
    */
   private aggregate(
     action: PacketAction,
@@ -142,12 +142,12 @@ export class ExpectedPackets {
     let last = first;
     while (length < body.seq.length) {
       const next = this.next(connection, line, untilUs, 'tcp');
-      if (next === null || next.tcp === null) return this.soFar(first, last, pieces);
+      if (next === null || next.tcp === null) return this.soFar(last, pieces);
       const wrong = aggregationDifference(first.tcp, last.tcp!, next.tcp);
       const uneven = pieces.length > 1 && last.tcp!.payload.length !== first.tcp.payload.length;
       if (wrong !== null || uneven) {
         const why = wrong ?? 'the segments before the last are not equally long';
-        const got = describe(this.soFar(first, last, pieces), connection);
+        const got = describe(this.soFar(last, pieces), connection);
         const sides = { expected: expectation(action), got, note: why };
         throw mismatch(line, sides, null, first.timeUs);
       }
@@ -155,11 +155,12 @@ export class ExpectedPackets {
       last = next;
       length += next.tcp.payload.length;
     }
-    return this.soFar(first, last, pieces);
+    return this.soFar(last, pieces);
   }
 
-  private soFar(first: LivePacket, last: LivePacket, pieces: LiveTcps): LivePacket {
-    if (pieces.length === 1) return first;
+  /** @param last the packet that the last of the pieces came in */
+  private soFar(last: LivePacket, pieces: LiveTcps): LivePacket {
+    if (pieces.length === 1) return last;
     const payload = new Uint8Array(pieces.reduce((sum, tcp) => sum + tcp.payload.length, 0));
     let at = 0;
     for (const tcp of pieces) {
@@ -168,7 +169,7 @@ export class ExpectedPackets {
     }
     const { seq, flags } = pieces[0]!;
     const merged = { ...last.tcp!, seq, payload, flags: (last.tcp!.flags & ~CWR) | (flags & CWR) };
-    return { ...first, tcp: merged };
+    return { ...last, tcp: merged };
   }
 
   /** No packet of `connection` until `untilUs`. */

@@ -10,7 +10,7 @@ import { Code } from './code.js';
 import type { Connection } from './connection.js';
 import { Connections } from './connections.js';
 import { ExpectedPackets } from './expected-packets.js';
-import { buildIcmp, buildSegment } from './live-packet.js';
+import { buildIcmp, buildSegment, type QuotedSegment } from './live-packet.js';
 import type { RunOptions } from './run-options.js';
 import {
   type CallAction,
@@ -24,11 +24,11 @@ import {
 } from './script.js';
 import { ShellRunner, type ShellWorld } from './shell.js';
 import { applyBaseline } from './sysctls.js';
-import { errnoName, PENDING, resultForm, SystemCalls } from './system-calls.js';
+import { isErrno, PENDING, resultForm, SystemCalls } from './system-calls.js';
 import { tcpInfoFacts } from './tcp-info.js';
 import { World } from './world.js';
 
-/** A blocking call gets this long before the next blocking call, or the end of the script. */
+/** The next blocking call waits this long for the one before it, and the end of the script. */
 const BLOCKED_MOST_US = 1_000_000;
 const INBOUND_TTL = 255;
 /** A script has a handful of connections: large tables would only take time to make. */
@@ -63,6 +63,8 @@ export class Interpreter {
   private readonly expected: ExpectedPackets;
   private readonly calls: SystemCalls;
   readonly code: Code = new Code();
+  /** Failures that the script says are not fatal. */
+  readonly survived: string[] = [];
   /** Live descriptor of the socket under test. */
   private socket = -1;
   private blocked: Blocked | null = null;
@@ -78,6 +80,7 @@ export class Interpreter {
     this.sysctl.tcpChildEhashEntries = EHASH_BUCKETS;
     applyBaseline(this.sysctl);
     this.shell = new ShellRunner(this.shellWorld());
+    for (const text of run.initScripts) this.shell.run({ line: 1, text });
     if (script.init !== null) this.shell.run(script.init);
     const address = ipv4(run.localAddress) >>> 0;
     const { mtu, sysctl } = this;
@@ -94,7 +97,7 @@ export class Interpreter {
       listening: () => {
         this.connections.underTest = null;
       },
-      connecting: (fd) => this.connecting(fd),
+      connecting: (fd, to) => this.connecting(fd, to),
       connectTo: { address: run.remoteAddress, port: run.connectPort },
       bindTo: { address: run.localAddress, port: run.bindPort },
       nowUs: () => this.world.nowUs,
@@ -123,10 +126,13 @@ export class Interpreter {
     };
   }
 
-  private connecting(fd: number): void {
+  private connecting(fd: number, to: { address: string; port: number }): void {
     const own = { family: 0, address: '', port: 0 };
     this.world.sys.getsockname(fd, own);
-    this.connections.connecting(own.port, this.run.connectPort);
+    const remote = { address: ipv4(to.address) >>> 0, port: to.port };
+    // A connect() that waits for the first text has no address of its own yet.
+    const address = ipv4(own.address) >>> 0 || ipv4(this.run.localAddress) >>> 0;
+    this.connections.connecting({ address, port: own.port }, remote);
   }
 
   /** Throws ScriptError and UnsupportedError. */
@@ -136,11 +142,16 @@ export class Interpreter {
         this.event(event);
       } catch (error) {
         if (!(error instanceof ScriptError) || !this.survives(event)) throw error;
-        this.code.printed.push(`line ${error.line}: ${error.message} (not fatal)`);
+        this.survived.push(`line ${error.line}: ${error.message} (not fatal)`);
       }
       this.lastWasInbound = event.action.kind === 'packet' && event.action.direction === 'in';
     }
-    this.finishBlocked();
+    if (this.blocked !== null) this.finishBlocked(this.blocked.limitUs);
+  }
+
+  /** The shell text behind the last event: here it only has to succeed, nothing outlives a run. */
+  cleanUp(): void {
+    if (this.script.cleanup !== null) this.shell.run(this.script.cleanup);
   }
 
   /** Gives the memory of the run back; nothing may follow. */
@@ -228,11 +239,9 @@ export class Interpreter {
     header: { tos: number; ttl: number },
     line: number,
   ): void {
-    const connection = this.connections.ofInbound(
-      action.connection,
-      body,
-      (text) => ipv4(text) >>> 0,
-    );
+    const address = (text: string): number => ipv4(text) >>> 0;
+    const connection = this.connections.ofInbound(action, address);
+    const { addresses } = action;
     const seq = connection.liveRemoteSeq(body.seq.start, body.flags, body.seq.absolute);
     const ace = body.ace ?? 0;
     const aceBits = ((ace & 4) << 6) | ((ace & 2) << 6) | ((ace & 1) << 6);
@@ -241,8 +250,8 @@ export class Interpreter {
     this.world.inject(
       buildSegment({
         ...header,
-        saddr: connection.remoteAddress,
-        daddr: connection.localAddress,
+        saddr: addresses === null ? connection.remoteAddress : address(addresses.source),
+        daddr: addresses === null ? connection.localAddress : address(addresses.target),
         sport: body.sport ?? connection.remotePort,
         dport: body.dport ?? connection.localPort,
         seq,
@@ -263,25 +272,22 @@ export class Interpreter {
     line: number,
   ): void {
     const connection = this.connections.find(action.connection, line);
-    if (connection === null) throw new ScriptError(line, 'there is no segment that ICMP is about');
-    const start = body.echoed?.start ?? 0;
-    const seq = body.echoed?.absolute === true ? start : connection.liveLocalSeq(start);
+    if (connection === null && isError(body.type)) {
+      throw new ScriptError(line, 'there is no segment that ICMP is about');
+    }
+    const local = connection?.localAddress ?? ipv4(this.run.localAddress) >>> 0;
+    const remote = connection?.remoteAddress ?? ipv4(this.run.remoteAddress) >>> 0;
+    const { addresses } = action;
     this.world.inject(
       buildIcmp({
         ...header,
-        saddr: connection.remoteAddress,
-        daddr: connection.localAddress,
+        saddr: addresses === null ? remote : ipv4(addresses.source) >>> 0,
+        daddr: addresses === null ? local : ipv4(addresses.target) >>> 0,
         type: body.type,
         code: body.code,
+        id: body.id ?? 0,
         mtu: body.mtu ?? 0,
-        quoted: {
-          saddr: connection.localAddress,
-          daddr: connection.remoteAddress,
-          sport: connection.localPort,
-          dport: connection.remotePort,
-          seq,
-        },
-        quotedLength: body.echoed?.length ?? 0,
+        quoted: connection !== null && isError(body.type) ? quotedOf(connection, body) : null,
       }),
     );
   }
@@ -289,7 +295,7 @@ export class Interpreter {
   private call(action: CallAction, line: number, baseUs: number, atUs: number): void {
     const args = new Arguments(action.name, action.arguments, line);
     const blocking = action.returnsUs !== null;
-    if (blocking) this.finishBlocked();
+    if (blocking) this.finishBlocked(this.world.nowUs + BLOCKED_MOST_US);
     const operation = this.calls.prepare(args);
     const settle = (result: number): void => {
       this.judge(action, line, result, operation.makesFd);
@@ -334,11 +340,11 @@ export class Interpreter {
     this.blocked = blocked;
   }
 
-  /** The call that blocks must have returned by now, or very soon. */
-  private finishBlocked(): void {
+  /** The call that blocks must have returned by now, or until `limitUs`. */
+  private finishBlocked(limitUs: number): void {
     const { blocked } = this;
     if (blocked === null) return;
-    this.world.advanceTo(blocked.limitUs, () => blocked.settled !== null);
+    this.world.advanceTo(limitUs, () => blocked.settled !== null);
     if (blocked.settled === null) {
       throw new ScriptError(blocked.line, `${blocked.action.name}() has not returned`);
     }
@@ -373,9 +379,11 @@ export class Interpreter {
       return;
     }
     const value = result < 0 ? -1 : result;
-    const errnoIsRight =
-      action.errno === null || (result < 0 && errnoName(-result) === action.errno);
-    if (value === wanted && errnoIsRight) return;
+    const errnoIsRight = action.errno === null || isErrno(result, action.errno);
+    // What the note names must be the same.
+    const { noteFlags } = action;
+    const noted = noteFlags === null || numberOf(noteFlags, line) === value;
+    if (value === wanted && errnoIsRight && noted) return;
     const should = action.errno === null ? `${wanted}` : `${wanted} ${action.errno}`;
     throw new ScriptError(line, `${action.name}: expected ${should}, got ${resultForm(result)}`);
   }
@@ -403,4 +411,22 @@ function ackOf(connection: Connection, body: TcpBody): number {
   if (body.ack === null) return 0;
   const hasAck = (body.flags & 0x10) !== 0;
   return hasAck ? connection.liveLocalSeq(body.ack) : body.ack >>> 0;
+}
+
+/** Is an ICMP message of this type about a packet? All others ask or answer. */
+function isError(type: number): boolean {
+  return type === 3 || type === 4 || type === 5 || type === 11 || type === 12;
+}
+
+/** The segment of `connection` that an ICMP message is about; without one said, the SYN. */
+function quotedOf(connection: Connection, body: IcmpBody): QuotedSegment {
+  const start = body.echoed?.start ?? 0;
+  return {
+    saddr: connection.localAddress,
+    daddr: connection.remoteAddress,
+    sport: connection.localPort,
+    dport: connection.remotePort,
+    seq: body.echoed?.absolute === true ? start : connection.liveLocalSeq(start),
+    length: body.echoed?.length ?? 0,
+  };
 }

@@ -33,10 +33,7 @@ export interface Token {
 
 /** In this order when two match equally far. */
 const RULES: readonly [TokenKind, RegExp][] = [
-  [
-    'option',
-    /--[A-Za-z][A-Za-z0-9_]*(?:=(?:"(?:[^"\\\n]|\\.)*"|[^\s`"]+(?:"(?:[^"\\\n]|\\.)*")?))?/y,
-  ],
+  ['option', /--[A-Za-z][A-Za-z0-9_]*(?:=[^\s`"]*(?:"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)?)?/y],
   ['shell', /`(?:[^`\\]|\\[\s\S])*`/y],
   ['code', /%\{[\s\S]*?\}%/y],
   ['string', /"(?:[^"\\]|\\[\s\S])*"/y],
@@ -50,6 +47,25 @@ const RULES: readonly [TokenKind, RegExp][] = [
   ['mark', /[\s\S]/y],
 ];
 
+/** Words of the language itself: a definition of one of them replaces nothing. */
+const RESERVED = new Set(
+  (
+    'ack eol ecr mss mtu nop sack sackOK md5 TS val win urg wscale FO FOEXP ECN e0b e1b ceb tos ' +
+    'ttl flowlabel ect0 ect1 ect01 noecn ce id icmp udp gre GREv0 mpls label tc raw sum off key ' +
+    'seq none checksum present psp spi encap ipv4 ipv6 fd events revents ptr u32 u64 onoff ' +
+    'linger htons inet_addr inet6_addr sa_family sin_port sin_addr msg_name msg_iov msg_flags ' +
+    'msg_control cmsg_level cmsg_type cmsg_data ee_errno ee_origin ee_type ee_code ee_info ' +
+    'ee_data scm_sec scm_nsec flags Flags'
+  ).split(' '),
+);
+/** What begins and must have an end. */
+const BRACKETS: readonly (readonly [string, string])[] = [
+  ['`', '`'],
+  ['"', '"'],
+  ['%{', '}%'],
+  ['/*', '*/'],
+];
+const DEFINITION = /^--define=(\w+)=([\s\S]+)$/;
 const BLANK = /(?:\s|\/\/[^\n]*|\/\*[\s\S]*?\*\/)+/y;
 const CONDITION = /#(ifdef|ifndef|else|endif)\b[ \t]*(\w*)[^\n]*/y;
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -78,19 +94,26 @@ function inner(kind: TokenKind, text: string): string {
 
 class Lexer {
   private readonly source: string;
-  private readonly defines: ReadonlyMap<string, string>;
+  /** From outside; those of the script do not replace them. */
+  private readonly given: ReadonlyMap<string, string>;
+  private readonly defines: Map<string, string>;
   private readonly tokens: Token[] = [];
   private at = 0;
   private line = 1;
   /** Where the line begins. */
   private lineAt = 0;
   private spaced = false;
-  /** Of each open `#ifdef` whether its lines count. */
-  private readonly conditions: boolean[] = [];
+  /** Of each open `#ifdef` whether its lines count, and where it stands. */
+  private readonly conditions: { counts: boolean; line: number }[] = [];
 
-  constructor(source: string, defines: ReadonlyMap<string, string>) {
+  constructor(
+    source: string,
+    given: ReadonlyMap<string, string>,
+    known: ReadonlyMap<string, string>,
+  ) {
     this.source = source;
-    this.defines = defines;
+    this.given = given;
+    this.defines = new Map([...known, ...given]);
   }
 
   run(): Token[] {
@@ -100,7 +123,8 @@ class Lexer {
       if (this.condition()) continue;
       this.take();
     }
-    if (this.conditions.length > 0) throw new ScriptError(this.line, '#ifdef without #endif');
+    const open = this.conditions.at(-1);
+    if (open !== undefined) throw new ScriptError(open.line, '#ifdef without #endif');
     this.tokens.push({ kind: 'end', text: '', ...this.place, spaced: true });
     return this.tokens;
   }
@@ -134,12 +158,13 @@ class Lexer {
     if (match === null) return false;
     const [text, word, name = ''] = match;
     if (word === 'ifdef' || word === 'ifndef') {
-      this.conditions.push(this.defines.has(name) === (word === 'ifdef'));
+      const counts = this.defines.has(name) === (word === 'ifdef');
+      this.conditions.push({ counts, line: this.line });
     } else if (this.conditions.length === 0) {
       throw new ScriptError(this.line, `#${word} without #ifdef`);
     } else {
-      const counted = this.conditions.pop()!;
-      if (word === 'else') this.conditions.push(!counted);
+      const { counts, line } = this.conditions.pop()!;
+      if (word === 'else') this.conditions.push({ counts: !counts, line });
     }
     this.advance(text);
     return true;
@@ -156,21 +181,37 @@ class Lexer {
       }
     }
     const { place, spaced } = this;
-    if (kind === 'mark' && (text === '`' || text === '"')) {
-      throw new ScriptError(place.line, `${text} without its end`, place);
+    const open = BRACKETS.find(([begin]) => this.source.startsWith(begin, this.at));
+    if (kind === 'mark' && open !== undefined) {
+      const [begin, end] = open;
+      const what = begin === end ? `${begin} without its end` : `${begin} without its ${end}`;
+      throw new ScriptError(place.line, what, place);
     }
     this.advance(text);
-    if (this.conditions.includes(false)) return;
-    this.tokens.push(this.defined({ kind, text: inner(kind, text), ...place, spaced }));
+    if (this.conditions.some(({ counts }) => !counts)) return;
+    const token = { kind, text: inner(kind, text), ...place, spaced };
+    if (kind === 'option' && /^--define\b/.test(text)) this.define(token);
+    this.tokens.push(this.defined(token));
+  }
+
+  /** `--define=SYM=VALUE` of the script itself. */
+  private define(token: Token): void {
+    const match = DEFINITION.exec(token.text);
+    if (match === null) throw new ScriptError(token.line, '--define=SYM=VALUE is meant', token);
+    const [, name, value] = match;
+    if (!this.given.has(name!)) this.defines.set(name!, value!);
   }
 
   /** The token that a user definition puts in the place of a word. */
   private defined(token: Token): Token {
     const value = token.kind === 'word' ? this.defines.get(token.text) : undefined;
-    if (value === undefined) return token;
+    if (value === undefined || RESERVED.has(token.text)) return token;
     if (value.startsWith('"')) return { ...token, kind: 'string', text: inner('string', value) };
     if (value.startsWith('`')) return { ...token, kind: 'shell', text: inner('shell', value) };
     if (/^0[xX][0-9A-Fa-f]+$/.test(value)) return { ...token, kind: 'hex', text: value };
+    // As strtol() with base 0 has it.
+    if (/^0[0-7]+$/.test(value))
+      return { ...token, kind: 'integer', text: `${parseInt(value, 8)}` };
     if (/^-?\d+$/.test(value)) return { ...token, kind: 'integer', text: value };
     return { ...token, text: value };
   }
@@ -178,8 +219,13 @@ class Lexer {
 
 /**
  * The tokens of a script, the last of kind `end`. Throws ScriptError.
- * @param defines user definitions: `"text"`, `` `command` ``, a number or a word by name
+ * @param given user definitions: `"text"`, `` `command` ``, a number or a word by name
+ * @param known the same, but those of the script itself win
  */
-export function lex(source: string, defines: ReadonlyMap<string, string> = new Map()): Token[] {
-  return new Lexer(source, defines).run();
+export function lex(
+  source: string,
+  given: ReadonlyMap<string, string> = new Map(),
+  known: ReadonlyMap<string, string> = new Map(),
+): Token[] {
+  return new Lexer(source, given, known).run();
 }

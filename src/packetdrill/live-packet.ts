@@ -16,7 +16,15 @@ export interface LivePacket {
   protocol: number;
   bytes: Uint8Array;
   tcp: LiveTcp | null;
-  icmp: { type: number; code: number } | null;
+  icmp: LiveIcmp | null;
+}
+
+export interface LiveIcmp {
+  type: number;
+  code: number;
+  /** What the second word says: of queries and replies, and of `frag_needed`. */
+  id: number;
+  mtu: number;
 }
 
 export interface LiveTcp {
@@ -81,7 +89,8 @@ export function readLivePacket(bytes: Uint8Array, timeUs: number): LivePacket {
     packet.tcp = readTcp(view, bytes);
   } else if (packet.protocol === IPPROTO_ICMP) {
     if (internetChecksum(bytes.subarray(20)) !== 0) throw new Error('the ICMP checksum is wrong');
-    packet.icmp = { type: bytes[20]!, code: bytes[21]! };
+    const [id, mtu] = [view.getUint16(24), view.getUint16(26)];
+    packet.icmp = { type: bytes[20]!, code: bytes[21]!, id, mtu };
   }
   return packet;
 }
@@ -237,6 +246,7 @@ export interface SegmentToSend {
   length: number;
 }
 
+/** Header of a packet that is `bytes`. */
 function ipHeader(bytes: Uint8Array, view: DataView, protocol: number, header: IpFields): void {
   view.setUint8(0, 0x45);
   view.setUint8(1, header.tos);
@@ -276,34 +286,55 @@ export function buildSegment(segment: SegmentToSend): Uint8Array {
   return bytes;
 }
 
-/** An inbound ICMP message about a segment that the stack sent. */
+/** An inbound ICMP message. */
 export interface IcmpToSend extends IpFields {
   type: number;
   code: number;
+  id: number;
   mtu: number;
-  /** The segment: its addresses as the stack sent it, and what the first 8 bytes of TCP say. */
-  quoted: { saddr: number; daddr: number; sport: number; dport: number; seq: number };
-  /** Payload bytes that the quoted segment had. */
-  quotedLength: number;
+  /**
+   * The segment that the stack sent and that the message is about: its addresses, what the first 8
+   * bytes of TCP say, and its bytes of payload. Null = a message about nothing.
+   */
+  quoted: QuotedSegment | null;
 }
 
+export interface QuotedSegment {
+  saddr: number;
+  daddr: number;
+  sport: number;
+  dport: number;
+  seq: number;
+  length: number;
+}
+
+/** What follows the first 8 bytes by type: three times of day (13, 14), a mask (17, 18); zeros. */
+const ICMP_BODY: Readonly<Record<number, number>> = { 13: 12, 14: 12, 17: 4, 18: 4 };
+
 export function buildIcmp(message: IcmpToSend): Uint8Array {
-  const bytes = new Uint8Array(20 + 8 + 28);
+  const { quoted } = message;
+  const body = quoted === null ? (ICMP_BODY[message.type] ?? 0) : 28;
+  const bytes = new Uint8Array(20 + 8 + body);
   const view = new DataView(bytes.buffer);
   ipHeader(bytes, view, IPPROTO_ICMP, message);
   view.setUint8(20, message.type);
   view.setUint8(21, message.code);
+  view.setUint16(24, message.id);
   view.setUint16(26, message.mtu);
-  const quoted = bytes.subarray(28);
-  const quotedView = new DataView(bytes.buffer, 28);
-  const { saddr, daddr, sport, dport, seq } = message.quoted;
-  ipHeader(quoted, quotedView, IPPROTO_TCP, { saddr, daddr, tos: 0, ttl: 64 });
-  quotedView.setUint16(2, 40 + message.quotedLength);
-  quotedView.setUint16(10, 0);
-  quotedView.setUint16(10, internetChecksum(quoted.subarray(0, 20)));
-  quotedView.setUint16(20, sport);
-  quotedView.setUint16(22, dport);
-  quotedView.setUint32(24, seq);
+  if (quoted !== null) quote(bytes.subarray(28), quoted);
   view.setUint16(22, internetChecksum(bytes.subarray(20)));
   return bytes;
+}
+
+/** IP header and the first 8 bytes of TCP of a segment that the stack sent. */
+function quote(bytes: Uint8Array, segment: QuotedSegment): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const { saddr, daddr, sport, dport, seq } = segment;
+  ipHeader(bytes, view, IPPROTO_TCP, { saddr, daddr, tos: 0, ttl: 64 });
+  view.setUint16(2, 40 + segment.length);
+  view.setUint16(10, 0);
+  view.setUint16(10, internetChecksum(bytes.subarray(0, 20)));
+  view.setUint16(20, sport);
+  view.setUint16(22, dport);
+  view.setUint32(24, seq);
 }

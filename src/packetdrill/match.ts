@@ -30,11 +30,12 @@ export function differenceOf(
   rules: MatchRules,
 ): Difference | null {
   const { body, ip } = action;
-  if (body.protocol === 'icmp') return icmpDifference(body, ip, packet, connection);
+  const sides = ipSides(ip, action.addresses, packet);
+  if (body.protocol === 'icmp') return icmpDifference(body, sides, packet, connection);
   if (packet.tcp === null) {
     return different(segmentForm(wantedOf(body, null)), describe(packet, connection));
   }
-  return segmentDifference(body, ip, packet, packet.tcp, connection, rules);
+  return segmentDifference(body, sides, packet.tcp, connection, rules);
 }
 
 function different(expected: string, got: string, note: string | null = null): Difference {
@@ -43,8 +44,17 @@ function different(expected: string, got: string, note: string | null = null): D
 
 const ECN_NAMES = ['noecn', 'ect1', 'ect0', 'ce'];
 
-/** Is what the script says of the IP header so? And both sides of it, as prefixes. */
-function ipSides(ip: IpInfo, packet: LivePacket): { same: boolean; wanted: string; is: string } {
+/** Of a part of a packet: is it as the script says, and both sides of it, as prefixes. */
+interface Sides {
+  same: boolean;
+  wanted: string;
+  is: string;
+}
+
+const address = (bits: number): string =>
+  [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.');
+
+function ipSides(ip: IpInfo, addresses: PacketAction['addresses'], packet: LivePacket): Sides {
   const wanted: string[] = [];
   const is: string[] = [];
   const ecn = packet.tos & 3;
@@ -66,28 +76,40 @@ function ipSides(ip: IpInfo, packet: LivePacket): { same: boolean; wanted: strin
     wanted.push(`ttl ${ip.ttl}`);
     is.push(`ttl ${packet.ttl}`);
   }
-  const form = (parts: readonly string[]): string =>
-    parts.length === 0 ? '' : `[${parts.join(',')}] `;
-  const texts = { wanted: form(wanted), is: form(is) };
+  const form = (parts: readonly string[], source: string, target: string): string =>
+    (addresses === null ? '' : `ipv4 ${source} > ${target}: `) +
+    (parts.length === 0 ? '' : `[${parts.join(',')}] `);
+  const texts = {
+    wanted: form(wanted, addresses?.source ?? '', addresses?.target ?? ''),
+    is: form(is, address(packet.saddr), address(packet.daddr)),
+  };
   return { same: texts.wanted === texts.is, ...texts };
 }
 
 function icmpDifference(
   body: IcmpBody,
-  ip: IpInfo,
+  sides: Sides,
   packet: LivePacket,
   connection: Connection | null,
 ): Difference | null {
   const { icmp } = packet;
-  const sides = ipSides(ip, packet);
-  const same = icmp !== null && icmp.type === body.type && icmp.code === body.code;
-  if (same && sides.same) return null;
-  return different(sides.wanted + icmpForm(body), sides.is + describe(packet, connection));
+  const wanted = sides.wanted + icmpForm(body);
+  // MTU and identifier are shown where the script speaks of them.
+  const shownIcmp = icmp !== null && {
+    ...icmp,
+    mtu: body.mtu === null ? null : icmp.mtu,
+    id: body.id === null ? null : icmp.id,
+  };
+  const is = sides.is + (shownIcmp ? icmpForm(shownIcmp) : describe(packet, connection));
+  return wanted === is ? null : different(wanted, is);
 }
 
 /** The packet in the script's language; `connection` gives the numbers their names. */
 export function describe(packet: LivePacket, connection: Connection | null): string {
-  if (packet.icmp !== null) return icmpForm(packet.icmp);
+  if (packet.icmp !== null) {
+    const { type, code } = packet.icmp;
+    return icmpForm({ type, code });
+  }
   if (packet.tcp === null) return `a packet of protocol ${packet.protocol}`;
   return segmentForm(shown(packet.tcp, connection, null));
 }
@@ -146,15 +168,13 @@ function wantedOf(body: TcpBody, seq: number | null): Parameters<typeof segmentF
 
 function segmentDifference(
   body: TcpBody,
-  ip: IpInfo,
-  packet: LivePacket,
+  sides: Sides,
   tcp: LiveTcp,
   connection: Connection | null,
   rules: MatchRules,
 ): Difference | null {
   const actual = shown(tcp, connection, body);
   const wanted = wantedOf(body, actual.seq);
-  const sides = ipSides(ip, packet);
   const ports = portSides(body, tcp);
   const mask = body.ace === null ? 0x1ff : 0x3f;
   const same =
@@ -162,11 +182,10 @@ function segmentDifference(
     actual.ace === wanted.ace &&
     actual.seq === wanted.seq &&
     actual.length === wanted.length &&
-    // A script without `ack` wants the field to be 0.
-    (body.ack === null ? tcp.ack === 0 : actual.ack === body.ack >>> 0) &&
+    sameAck(body.ack, actual.ack, tcp) &&
     actual.win === wanted.win &&
     actual.urg === wanted.urg &&
-    sameOptions(body.options, actual.options, connection);
+    sameOptions(body.options, actual.options);
   const expected = sides.wanted + ports.wanted + segmentForm(wanted);
   const options = namedTimestamp(actual.options, body.options, rules);
   const got = sides.is + ports.is + segmentForm({ ...actual, options });
@@ -176,6 +195,12 @@ function segmentDifference(
   }
   const timestamp = timestampDifference(body, tcp, connection, rules);
   return timestamp === null ? null : different(expected, got, timestamp);
+}
+
+/** A script without `ack` wants the field to be 0; without the flag it is no number of anybody. */
+function sameAck(wanted: number | null, named: number | null, tcp: LiveTcp): boolean {
+  if (wanted === null) return tcp.ack === 0;
+  return wanted === ((tcp.flags & ACK) === 0 ? tcp.ack : named);
 }
 
 /** A timestamp that is not compared is shown as the script calls it. */
@@ -189,7 +214,7 @@ function namedTimestamp(
   return options.map((option) => (option.kind === 'TS' ? { ...option, val: named.val } : option));
 }
 
-function portSides(body: TcpBody, tcp: LiveTcp): { same: boolean; wanted: string; is: string } {
+function portSides(body: TcpBody, tcp: LiveTcp): Sides {
   const { sport, dport } = body;
   if (sport === null || dport === null) return { same: true, wanted: '', is: '' };
   const same = sport === tcp.sport && dport === tcp.dport;
@@ -200,16 +225,14 @@ function portSides(body: TcpBody, tcp: LiveTcp): { same: boolean; wanted: string
 function sameOptions(
   wanted: readonly TcpOption[] | null,
   actual: readonly TcpOption[] | null,
-  connection: Connection | null,
 ): boolean {
   if (wanted === null) return true;
   if (actual === null || wanted.length !== actual.length) return false;
   return wanted.every((option, i) => {
     const other = actual[i]!;
     if (option.kind !== 'TS') return optionForm(option) === optionForm(other);
-    if (other.kind !== 'TS') return false;
     // The echo is the peer's own number.
-    return option.ecr === other.ecr || connection === null;
+    return other.kind === 'TS' && option.ecr === other.ecr;
   });
 }
 

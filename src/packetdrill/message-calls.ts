@@ -24,7 +24,7 @@ import {
 import { type Arguments, Fields, numberOf } from './arguments.js';
 import { handshakeEnd, openingWrite } from './opening-write.js';
 import { type Made, PENDING, simple } from './operation.js';
-import { type Expression, ScriptError } from './script.js';
+import { type Expression, ScriptError, UnsupportedError } from './script.js';
 import type { SystemCalls } from './system-calls.js';
 
 /** When a call that begins now returns because of a time-out option, µs; Infinity = never. */
@@ -35,6 +35,10 @@ export function timeoutEnd(calls: SystemCalls, fd: number, name: number): number
   return calls.told.nowUs() + out[0]! * 1_000_000 + out[1]!;
 }
 
+/** How many arguments each call takes. */
+const ARGUMENTS: Readonly<Record<string, number>> = {
+  ...{ read: 3, recv: 4, recvfrom: 6, write: 3, send: 4, sendto: 6 },
+};
 /** What a null pointer is here. */
 const NOWHERE = null as unknown as Uint8Array;
 
@@ -97,8 +101,10 @@ function buffersFrom(whole: Uint8Array, sizes: readonly number[], skip: number):
 
 /** read, recv, recvfrom: (fd, buffer, n[, flags, …]). */
 export function readCall(calls: SystemCalls, args: Arguments): Made {
+  args.mustBe(ARGUMENTS[args.call]!);
+  args.buffer(1);
   const fd = calls.live(args.number(0));
-  const size = args.number(2);
+  const size = args.size(2);
   const flags = args.call === 'read' ? 0 : args.number(3);
   if (args.isNull(1) && size > 0) {
     const { table } = calls;
@@ -117,7 +123,7 @@ export function readCall(calls: SystemCalls, args: Arguments): Made {
 export function readvCall(calls: SystemCalls, args: Arguments): Made {
   args.mustBe(3);
   const fd = calls.live(args.number(0));
-  return reading(calls, fd, vectorSizes(args.list(1), args), 0, (buffers) =>
+  return reading(calls, fd, vectorSizes(args.counted(1), args), 0, (buffers) =>
     calls.table.readv(fd, buffers),
   );
 }
@@ -169,13 +175,11 @@ function wrongControl(
 
 /** Lengths of an iovec list. */
 function vectorSizes(items: readonly Expression[], args: Arguments): number[] {
-  return items.map((item) => new Fields(item, args.line, args.call).last());
+  return items.map((item) => new Fields(item, args.line, args.call).length());
 }
 
 function messageSizes(fields: Fields, args: Arguments): number[] {
-  const vectors = fields.value('msg_iov');
-  if (vectors.kind !== 'list') throw new ScriptError(args.line, 'msg_iov is a list');
-  return vectorSizes(vectors.items, args);
+  return vectorSizes(fields.counted('msg_iov'), args);
 }
 
 /** A connect() that waits for the first text (TCP_FASTOPEN_CONNECT). */
@@ -221,8 +225,10 @@ function writing(
 
 /** write, send, sendto: (fd, buffer, n[, flags, …]). */
 export function writeCall(calls: SystemCalls, args: Arguments): Made {
+  args.mustBe(ARGUMENTS[args.call]!);
+  args.buffer(1);
   const fd = calls.live(args.number(0));
-  const size = args.number(2);
+  const size = args.size(2);
   const flags = args.call === 'write' ? 0 : args.number(3);
   if (args.isNull(1) && size > 0) {
     const { table, told } = calls;
@@ -235,23 +241,34 @@ export function writeCall(calls: SystemCalls, args: Arguments): Made {
   if ((flags & MSG_FASTOPEN) !== 0) {
     return openingWrite(calls, fd, size, flags, args.isUnspecified(4));
   }
+  if (args.call === 'sendto') noAddress(args, 4);
   return writing(calls, fd, [size], flags, ([buffer], how) =>
     args.call === 'write' ? calls.table.write(fd, buffer!) : calls.table.sendto(fd, buffer!, how),
   );
+}
+
+/** To whom a connection writes is settled. */
+function noAddress(args: Arguments, i: number): void {
+  if (args.isEllipsis(i) || args.isNull(i)) return;
+  throw new UnsupportedError(args.line, `${args.call} to an address`);
 }
 
 /** writev: (fd, [{..., n}, …], count). */
 export function writevCall(calls: SystemCalls, args: Arguments): Made {
   args.mustBe(3);
   const fd = calls.live(args.number(0));
-  const sizes = vectorSizes(args.list(1), args);
+  const sizes = vectorSizes(args.counted(1), args);
   return writing(calls, fd, sizes, 0, (buffers) => calls.table.writev(fd, buffers));
 }
 
 export function sendmsgCall(calls: SystemCalls, args: Arguments): Made {
   args.mustBe(3);
   const fd = calls.live(args.number(0));
-  const sizes = messageSizes(args.fields(1), args);
+  const fields = args.fields(1);
+  if (fields.has('msg_control')) {
+    throw new UnsupportedError(args.line, 'control messages of sendmsg');
+  }
+  const sizes = messageSizes(fields, args);
   const flags = args.number(2);
   if ((flags & MSG_FASTOPEN) !== 0) {
     return openingWrite(

@@ -42,7 +42,7 @@ export function openingWrite(
     if (!begun) {
       begun = true;
       const result = calls.table.sendto(fd, buffer, flags, to);
-      if (result >= 0 || result === -EINPROGRESS) calls.told.connecting(fd);
+      if (result >= 0 || result === -EINPROGRESS) calls.told.connecting(fd, calls.told.connectTo);
       if (!waits || (result < 0 && result !== -EINPROGRESS)) return result;
       done = Math.max(0, result);
     }

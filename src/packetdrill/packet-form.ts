@@ -75,7 +75,11 @@ export function segmentForm(segment: ShownSegment): string {
   return text;
 }
 
-export function icmpForm(icmp: Pick<IcmpBody, 'type' | 'code'>): string {
+/** @param icmp `mtu` and `id`: null or not there = not said */
+export function icmpForm(icmp: Pick<IcmpBody, 'type' | 'code'> & Partial<IcmpBody>): string {
   const name = Object.entries(ICMP_TYPES).find(([, number]) => number === icmp.type)?.[0];
-  return `icmp ${name ?? `type_${icmp.type}`} code_${icmp.code}`;
+  let text = `icmp ${name ?? `type_${icmp.type}`} code_${icmp.code}`;
+  if (icmp.mtu != null) text += ` mtu ${icmp.mtu}`;
+  if (icmp.id != null) text += ` id ${icmp.id}`;
+  return text;
 }

@@ -9,6 +9,7 @@ const ECN_FIELDS: readonly (readonly string[])[] = [
   ['e1b', 'ceb', 'e0b'],
 ];
 const MD5_BYTES = 16;
+const U32 = 0xffff_ffff;
 
 /** The options between `<` and `>`; null = `<...>`, not looked at. */
 export function parseTcpOptions(reader: TokenReader, direction: 'in' | 'out'): TcpOption[] | null {
@@ -21,7 +22,7 @@ export function parseTcpOptions(reader: TokenReader, direction: 'in' | 'out'): T
   }
   const options: TcpOption[] = [];
   if (!reader.sees('>')) {
-    do options.push(parseOption(reader));
+    do options.push(parseOption(reader, direction));
     while (reader.accept(','));
   }
   reader.expect('>');
@@ -61,7 +62,7 @@ export function optionBytes(option: TcpOption): number {
   }
 }
 
-function parseOption(reader: TokenReader): TcpOption {
+function parseOption(reader: TokenReader, direction: 'in' | 'out'): TcpOption {
   const token = reader.next();
   const { text } = token;
   switch (text) {
@@ -70,21 +71,25 @@ function parseOption(reader: TokenReader): TcpOption {
     case 'sackOK':
       return { kind: text };
     case 'mss':
+      return { kind: text, value: reader.unsigned('an MSS', 0xffff) };
     case 'wscale':
-      return { kind: text, value: reader.integer(`a number after ${text}`) };
+      return { kind: text, value: reader.unsigned('a window scale', 255) };
     case 'sack':
       return { kind: 'sack', blocks: parseBlocks(reader) };
     case 'TS':
-      return parseTimestamp(reader);
+      return parseTimestamp(reader, token, direction);
     case 'FO':
     case 'FOEXP':
       return { kind: text, cookie: parseHex(reader, 'cookie') };
-    case 'exp-FO':
+    case 'exp':
+      // The FreeBSD dialect's `exp-FO`.
+      reader.expect('-');
+      reader.expect('FO');
       return { kind: 'FOEXP', cookie: parseHex(reader, 'cookie') };
   }
-  if (text === 'ECN') return parseAccEcn(reader, token, null);
-  if (text === 'AccECN0') return parseAccEcn(reader, token, 0);
-  if (text === 'AccECN1') return parseAccEcn(reader, token, 1);
+  if (text === 'ECN') return parseAccEcn(reader, null);
+  if (text === 'AccECN0') return parseAccEcn(reader, 0);
+  if (text === 'AccECN1') return parseAccEcn(reader, 1);
   if (text === 'md5') return parseMd5(reader, token);
   if (token.kind === 'hex') return parseRaw(token);
   wrong(token, `${text} is no TCP option`);
@@ -93,34 +98,35 @@ function parseOption(reader: TokenReader): TcpOption {
 function parseBlocks(reader: TokenReader): [number, number][] {
   const blocks: [number, number][] = [];
   do {
-    const left = reader.integer('the left edge of a SACK block');
+    const left = reader.unsigned('the left edge of a SACK block', U32);
     reader.expect(':');
-    blocks.push([left, reader.integer('the right edge of a SACK block')]);
+    blocks.push([left, reader.unsigned('the right edge of a SACK block', U32)]);
   } while (reader.is('integer'));
   return blocks;
 }
 
-function parseTimestamp(reader: TokenReader): TcpOption {
+function parseTimestamp(reader: TokenReader, token: Token, direction: 'in' | 'out'): TcpOption {
   reader.expect('val');
   let val: number | null = null;
   if (reader.is('ellipsis')) reader.next();
-  else val = reader.integer('a timestamp');
+  else val = reader.unsigned('a timestamp', U32);
+  if (val === null && direction === 'in') wrong(token, 'a timestamp that is sent has a value');
   reader.expect('ecr');
-  const ecr = reader.integer('a timestamp');
+  const ecr = reader.unsigned('a timestamp', U32);
   return { kind: 'TS', val, ecr, ecrAbsolute: reader.accept('!') };
 }
 
 /** `e0b N ceb N e1b N` or the other way round; FreeBSD's dialect writes `ee0b` and so on. */
-function parseAccEcn(reader: TokenReader, token: Token, order: 0 | 1 | null): TcpOption {
+function parseAccEcn(reader: TokenReader, order: 0 | 1 | null): TcpOption {
   const prefix = order === null ? '' : 'e';
   const first = order ?? (reader.sees('e1b') ? 1 : 0);
   const counts: number[] = [];
   for (const name of ECN_FIELDS[first]!) {
     if (!reader.accept(prefix + name)) break;
-    counts.push(reader.integer(`a number after ${name}`));
+    counts.push(reader.unsigned('a counter of 24 bits', 0xff_ffff));
   }
-  const large = counts.find((count) => count < 0 || count > 0xff_ffff);
-  if (large !== undefined) wrong(token, `${large} does not fit into 24 bits`);
+  // The dialect of the kernel's scripts has no form for an option without counters.
+  if (order === null && counts.length === 0) reader.fail('`e0b` or `e1b`');
   return { kind: 'ECN', first, counts };
 }
 

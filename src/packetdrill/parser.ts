@@ -5,48 +5,69 @@
 import { lex } from './lexer.js';
 import { parseExpression, parseList } from './parse-expression.js';
 import { parsePacket } from './parse-packet.js';
-import type {
-  Action,
-  CallAction,
-  Expression,
-  Script,
-  ScriptEvent,
-  ScriptOption,
-  Shell,
-  Time,
+import {
+  type Action,
+  type CallAction,
+  type Expression,
+  type Script,
+  ScriptError,
+  type ScriptEvent,
+  type ScriptOption,
+  type Shell,
+  type Time,
 } from './script.js';
 import { TokenReader, wrong } from './token-reader.js';
+
+export interface ParseSettings {
+  /** Definitions from outside, and those that a script may replace: see lex. */
+  given?: ReadonlyMap<string, string>;
+  known?: ReadonlyMap<string, string>;
+  /** Is told the options before anything behind them is looked at. */
+  whenOptions?(options: readonly ScriptOption[]): void;
+}
 
 /**
  * A script from its text. Throws ScriptError for what is wrong and UnsupportedError for what needs
  * another system.
- * @param defines see lex
- * @param whenOptions is told the options before anything behind them is looked at
  */
-export function parseScript(
-  path: string,
-  source: string,
-  defines: ReadonlyMap<string, string> = new Map(),
-  whenOptions: (options: readonly ScriptOption[]) => void = () => {},
-): Script {
-  const reader = new TokenReader(lex(source, defines));
+export function parseScript(path: string, source: string, settings: ParseSettings = {}): Script {
+  const reader = new TokenReader(lex(source, settings.given, settings.known));
   const options: ScriptOption[] = [];
   while (reader.is('option')) options.push(parseOption(reader));
-  whenOptions(options);
+  settings.whenOptions?.(options);
   const init = parseShell(reader);
   const events: ScriptEvent[] = [];
   while (startsTime(reader)) events.push(parseEvent(reader));
   if (events.length === 0) reader.fail('an event: a time, then what happens');
   const cleanup = parseShell(reader);
   if (!reader.is('end')) reader.fail('a time');
+  checkTimes(events);
   return { path, options, init, events, cleanup };
+}
+
+/** A script begins at time 0, and absolute times follow each other. */
+function checkTimes(events: readonly ScriptEvent[]): void {
+  const { time, line, column } = events[0]!;
+  if ((time.kind !== 'absolute' && time.kind !== 'relative') || time.us !== 0) {
+    throw new ScriptError(line, 'the first event is at time 0', { column });
+  }
+  let latestUs = 0;
+  for (const event of events) {
+    if (event.time.kind !== 'absolute' && event.time.kind !== 'absolute-range') continue;
+    const { us } = event.time;
+    if (us < latestUs) {
+      const message = `${us / 1e6}: time does not run backwards, it was ${latestUs / 1e6} before`;
+      throw new ScriptError(event.line, message, { column: event.column });
+    }
+    latestUs = us;
+  }
 }
 
 function parseOption(reader: TokenReader): ScriptOption {
   const { text, line } = reader.next();
   const equals = text.indexOf('=');
   if (equals < 0) return { line, name: text.slice(2), value: '' };
-  const value = text.slice(equals + 1).replace(/^"(.*)"$/, '$1');
+  const value = text.slice(equals + 1).replace(/^"([\s\S]*)"$/, '$1');
   return { line, name: text.slice(2, equals), value };
 }
 
@@ -87,7 +108,9 @@ function parseEvent(reader: TokenReader): ScriptEvent {
   let returnsUs: number | null = null;
   if (reader.is('ellipsis')) {
     reader.next();
+    const end = reader.peek();
     returnsUs = parseSeconds(reader);
+    if ('us' in time && returnsUs < time.us) wrong(end, 'the call returns before it begins');
   }
   const { line: actionLine, column: actionColumn } = reader.peek();
   const action = parseAction(reader, returnsUs);

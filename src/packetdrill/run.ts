@@ -18,6 +18,8 @@ export type Outcome =
   | {
       verdict: 'ok';
       printed: readonly string[];
+      /** Failures that the script says are not fatal. */
+      survived: readonly string[];
       /** Packets that nobody has expected, where that is no failure. */
       leftover: readonly string[];
     }
@@ -33,6 +35,7 @@ export interface Failure {
   message: string;
   comparison: Comparison | null;
   printed: readonly string[];
+  survived: readonly string[];
 }
 
 export interface RunSettings extends InterpreterSettings {
@@ -46,12 +49,12 @@ export interface RunSettings extends InterpreterSettings {
  * What the runner of the kernel's selftests defines for IPv4: a script that is run without it means
  * the same. The cookies are those of the key and the addresses that the suites use.
  */
-const KNOWN_DEFINES: readonly (readonly [string, string])[] = [
+const KNOWN_DEFINES: ReadonlyMap<string, string> = new Map([
   ['TFO_COOKIE', '3021b9d889017eeb'],
   ['TFO_COOKIE_ZERO', 'b7c12350a90dc8f5'],
   ['CMSG_LEVEL_IP', 'SOL_IP'],
   ['CMSG_TYPE_RECVERR', 'IP_RECVERR'],
-];
+]);
 
 /** Runs a script from its text. Errors of the script are a failure with its line. */
 export function runScript(path: string, source: string, settings: RunSettings = {}): Outcome {
@@ -73,7 +76,9 @@ function outcomeOf(parse: () => Script, settings: RunSettings): Outcome {
     interpreter = new Interpreter(script, run, settings);
     interpreter.play();
     const leftover = judgeLeftover(script, run, interpreter.leftover());
-    return { verdict: 'ok', printed: interpreter.code.printed, leftover };
+    interpreter.cleanUp();
+    const { survived } = interpreter;
+    return { verdict: 'ok', printed: interpreter.code.printed, survived, leftover };
   } catch (error) {
     if (error instanceof UnsupportedError) {
       return { verdict: 'skipped', line: error.line, reason: error.message };
@@ -82,7 +87,8 @@ function outcomeOf(parse: () => Script, settings: RunSettings): Outcome {
     const printed = interpreter?.code.printed ?? [];
     const column = columnOf(error, script);
     const { line, message, comparison } = error;
-    return { verdict: 'failed', line, column, message, comparison, printed };
+    const survived = interpreter?.survived ?? [];
+    return { verdict: 'failed', line, column, message, comparison, printed, survived };
   } finally {
     interpreter?.release();
   }
@@ -119,12 +125,12 @@ function columnOf(error: ScriptError, script: Script | null): number {
  * own; those from outside win. Throws ScriptError and UnsupportedError.
  */
 export function parseWithDefines(path: string, source: string, settings: RunSettings = {}): Script {
-  const defines = new Map<string, string>(KNOWN_DEFINES);
-  const all = [...source.matchAll(/^\s*--define=(\w+)=("[^"\n]*"|`[^`\n]*`|\S+)/gm)];
-  for (const [, name, value] of all) defines.set(name!, value!);
-  for (const [name, value] of settings.defines ?? []) defines.set(name, value);
-  // What a script for another system says in another language need not be understood.
-  return parseScript(path, source, defines, (options) => {
-    runOptions([...options, ...(settings.options ?? [])]);
+  return parseScript(path, source, {
+    given: settings.defines ?? new Map(),
+    known: KNOWN_DEFINES,
+    // What a script for another system says in another language need not be understood.
+    whenOptions: (options) => {
+      runOptions([...options, ...(settings.options ?? [])]);
+    },
   });
 }

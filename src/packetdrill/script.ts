@@ -79,6 +79,8 @@ export interface PacketAction {
   /** Our own: which connection, null = the one under test. */
   connection: string | null;
   direction: 'in' | 'out';
+  /** Our own: `ipv4 A > B:` = the addresses of this very packet; null = the connection's. */
+  addresses: { source: string; target: string } | null;
   ip: IpInfo;
   body: TcpBody | IcmpBody;
 }
@@ -95,8 +97,6 @@ export interface Sequence {
 
 export interface TcpBody {
   protocol: 'tcp';
-  /** Our own: the peer's address; null = the one that the connection has. */
-  remoteAddress: string | null;
   /** Ports as written, null = those of the connection. */
   sport: number | null;
   dport: number | null;
@@ -166,7 +166,7 @@ export interface CallAction {
   result: Expression;
   /** Name of the errno that the call must leave, or null = not looked at. */
   errno: string | null;
-  /** `flags X` of the note behind the result, the FreeBSD dialect's way, or null. */
+  /** `flags X` of the note behind the result, the FreeBSD dialect's way: its value, or null. */
   noteFlags: Expression | null;
   /** When a blocking call must return, µs on the base of the event's time; null = at once. */
   returnsUs: number | null;

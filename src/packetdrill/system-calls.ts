@@ -50,7 +50,7 @@ const { EAGAIN, EINPROGRESS } = errnos;
 export interface CallEvents {
   socketMade(fd: number): void;
   listening(fd: number): void;
-  connecting(fd: number): void;
+  connecting(fd: number, to: { address: string; port: number }): void;
   /** Where connect() goes: addresses of scripts are always `...`. */
   readonly connectTo: { address: string; port: number };
   readonly bindTo: { address: string; port: number };
@@ -144,7 +144,8 @@ function socket(calls: SystemCalls, args: Arguments): Made {
 function bind(calls: SystemCalls, args: Arguments): Made {
   args.mustBe(3);
   const fd = calls.live(args.number(0));
-  return simple(() => calls.table.bind(fd, calls.told.bindTo));
+  const to = args.address(1, calls.told.bindTo);
+  return simple(() => calls.table.bind(fd, to));
 }
 
 function listen(calls: SystemCalls, args: Arguments): Made {
@@ -159,7 +160,8 @@ function listen(calls: SystemCalls, args: Arguments): Made {
 }
 
 function accept(calls: SystemCalls, args: Arguments): Made {
-  args.mustBe(3, 4);
+  if (args.call === 'accept4') args.mustBe(4);
+  else args.mustBe(1, 3);
   const fd = calls.live(args.number(0));
   const flags = args.call === 'accept4' ? args.number(3) : 0;
   const endUs = calls.blocks(fd) ? timeoutEnd(calls, fd, SO_RCVTIMEO) : 0;
@@ -182,13 +184,14 @@ function connect(calls: SystemCalls, args: Arguments): Made {
     const address = { family: AF_UNSPEC, address: 0, port: 0 };
     return simple(() => calls.table.connect(fd, address));
   }
+  const to = args.address(1, calls.told.connectTo);
   const endUs = calls.blocks(fd) ? timeoutEnd(calls, fd, SO_SNDTIMEO) : 0;
   let started = false;
   const attempt = (): number => {
     if (!started) {
       started = true;
-      const result = calls.table.connect(fd, calls.told.connectTo);
-      if (result === -EINPROGRESS || result === 0) calls.told.connecting(fd);
+      const result = calls.table.connect(fd, to);
+      if (result === -EINPROGRESS || result === 0) calls.told.connecting(fd, to);
       if (result !== -EINPROGRESS || !calls.blocks(fd)) return result;
     }
     const entry: PollFd = { fd, events: EPOLLOUT, revents: 0 };
@@ -197,7 +200,7 @@ function connect(calls: SystemCalls, args: Arguments): Made {
       return calls.told.nowUs() < endUs ? PENDING : -EINPROGRESS;
     }
     // The second call tells how it ended.
-    return calls.table.connect(fd, calls.told.connectTo);
+    return calls.table.connect(fd, to);
   };
   return { attempt, deadlineUs: endUs > 0 ? endUs : Number.POSITIVE_INFINITY };
 }
@@ -234,7 +237,7 @@ function unread(calls: SystemCalls, fd: number): number {
 
 function poll(calls: SystemCalls, args: Arguments): Made {
   args.mustBe(3);
-  const wanted = args.list(0).map((item) => new Fields(item, args.line, 'poll'));
+  const wanted = args.counted(0).map((item) => new Fields(item, args.line, 'poll'));
   const entries = wanted.map(
     (fields): PollFd => ({
       ...{ fd: calls.live(fields.number('fd')), events: fields.number('events'), revents: 0 },
@@ -302,8 +305,9 @@ function epollWait(calls: SystemCalls, args: Arguments): Made {
       const first = events[0]!;
       const [bits, data] = [wanted.number('events'), epollData(calls, wanted)];
       if (first.events === bits && first.data === data) return null;
-      const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`;
-      return `expected events ${hex(bits)}, got ${hex(first.events)}`;
+      const form = (is: EpollEvent): string =>
+        `events 0x${(is.events >>> 0).toString(16)} of ${is.data}`;
+      return `expected ${form({ events: bits, data })}, got ${form(first)}`;
     },
   };
 }
@@ -386,4 +390,14 @@ export function resultForm(result: number): string {
 /** ECONNRESET of 104. */
 export function errnoName(errno: number): string {
   return Object.entries(errnos).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
+}
+
+const SAME_ERRNO: Readonly<Record<string, string>> = {
+  EWOULDBLOCK: 'EAGAIN',
+  ENOTSUP: 'EOPNOTSUPP',
+};
+
+/** Is `result` the failure that `name` stands for? */
+export function isErrno(result: number, name: string): boolean {
+  return result < 0 && errnoName(-result) === (SAME_ERRNO[name] ?? name);
 }

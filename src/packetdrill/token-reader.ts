@@ -59,6 +59,14 @@ export class TokenReader {
     return Number(this.next().text);
   }
 
+  /** An integer from 0 to `most`. */
+  unsigned(what: string, most: number): number {
+    const token = this.peek();
+    const value = this.integer(what);
+    if (value < 0 || value > most) wrong(token, `${token.text}: ${what} is 0 to ${most}`);
+    return value;
+  }
+
   isNumber(ahead = 0): boolean {
     return this.is('integer', ahead) || this.is('float', ahead);
   }

@@ -63,6 +63,8 @@ export class World {
     const env = { device, random: seededRandom(options.seed), trace: null, events: this.syscalls };
     const addresses = [options.address | 0];
     this.stack = new Stack(env, options.sysctl, shared.mem, { addresses, mib: shared.mib });
+    // It is midnight when the clock begins.
+    this.stack.net.utcUs = 0;
     this.syscalls.attach(this.stack);
     Atomics.store(shared.ctl, G_STATE, STACK_RUNNING);
     Atomics.store(shared.ctl, G_STACK_SLEEPING, 1);

@@ -28,7 +28,8 @@ function failure(events: string, before: string = ESTABLISH): string {
 }
 
 function holds(events: string, before: string = ESTABLISH): void {
-  expect(run(events, before)).to.deep.equal({ verdict: 'ok', printed: [], leftover: [] });
+  const nothing = { printed: [], survived: [], leftover: [] };
+  expect(run(events, before)).to.deep.equal({ verdict: 'ok', ...nothing });
 }
 
 describe('packetdrill interpreter: packets', () => {
@@ -105,6 +106,36 @@ describe('packetdrill interpreter: time', () => {
     holds(event('*'));
     expect(failure(event('+1'))).to.match(/^expected it between 0\.97\d* s and 1\.22\d* s, got it/);
     expect(failure(event('+.001'))).to.contain('got it at');
+  });
+
+  it('has its tolerance to the microsecond', () => {
+    const wait = (text: string): string => `+0 write(4, ..., 10) = 10\n${text} > P. 1:11(10) ack 1`;
+    holds(wait('+.004'));
+    failure(wait('+.004001'));
+    holds(wait('+.004~+1'));
+    failure(wait('+.004001~+1'));
+    // The retransmission comes 0.3 s after the packet; an eighth of 0.342857 s is 0.042857 s.
+    const again = (text: string): string => `${wait('+0')}\n${text} > P. 1:11(10) ack 1`;
+    holds(again('+.342857'));
+    failure(again('+.342858'));
+    holds(again('+.266667'));
+    failure(again('+.266666'));
+  });
+
+  it('takes the time of the last piece for that of the whole', () => {
+    const pieces = `+0 setsockopt(4, SOL_TCP, TCP_NODELAY, [1], 4) = 0
+      +0 write(4, ..., 1000) = 1000
+      +.1 write(4, ..., 1000) = 1000`;
+    holds(`${pieces}\n+0 > P. 1:2001(2000) ack 1`);
+    failure(`${pieces}\n+0 > P. 1:1001(1000) ack 1\n+0 > P. 1001:2001(1000) ack 1`);
+  });
+
+  it('waits a second for a call that blocks before the next one that does', () => {
+    const poll = (times: string, ms: number): string =>
+      `${times} poll([{fd=4, events=POLLIN, revents=0}], 1, ${ms}) = 0\n`;
+    holds(poll('+0...0.9', 900) + poll('+0...1.9', 1000));
+    const late = poll('+0...1.1', 1100) + poll('+0...1.9', 800);
+    expect(failure(late)).to.equal('poll() has not returned');
   });
 
   it('takes absolute times', () => {
@@ -188,6 +219,10 @@ describe('packetdrill interpreter: code and shell', () => {
       'assert not (tcpi_state != TCP_ESTABLISHED) and True or False',
       'assert 7 // 2 == 3 and 7 % 4 == 3 and 2 * 3 == 6 and 1 << 3 == 8',
       'print("a", 1)',
+      'assert (tcpi_state +\n 1) == 2 # lines within parentheses',
+      'assert tcpi_state == \\\n 1',
+      'assert (tcpi_state == 1) == 1',
+      'assert tcpi_state == 1, [tcpi_state, {1: "{"}]',
     ]) {
       expect(code(text), text).to.include({ verdict: 'ok' });
     }
@@ -200,7 +235,8 @@ describe('packetdrill interpreter: code and shell', () => {
   });
 
   it('leaves to other interpreters what it does not know', () => {
-    for (const text of ['import os', 'assert tcpi_nonsense == 1', 'f(1)', 'assert a.b == 1']) {
+    const other = ['import os', 'assert tcpi_nonsense == 1', 'f(1)', 'assert a.b == 1'];
+    for (const text of [...other, 'x = [1]', 'assert "abc', 'if tcpi_state: x = 1']) {
       expect(code(text), text).to.include({ verdict: 'skipped' });
     }
   });
@@ -217,6 +253,27 @@ describe('packetdrill interpreter: code and shell', () => {
     expect(script('sysctl -q net.ipv4.tcp_nonsense=1')).to.include({
       reason: 'the sysctl net.ipv4.tcp_nonsense',
     });
+  });
+
+  it('runs the shell text at the end, too', () => {
+    expect(run('`sysctl -q net.ipv4.tcp_sack=1`')).to.include({ verdict: 'ok' });
+    expect(failure('`false`')).to.equal('the command failed with 1: false');
+    expect(run('`modprobe x`')).to.include({ verdict: 'skipped' });
+  });
+
+  it('runs what --init_scripts names as shell text', () => {
+    const script = (files: string): Outcome => runScript('t', `--init_scripts=${files}\n${LISTEN}`);
+    expect(script('./defaults.sh,/bin/true')).to.include({ verdict: 'ok' });
+    expect(script('./defaults.sh,/bin/false')).to.include({ verdict: 'failed' });
+    expect(script('/root/setup.sh')).to.include({ reason: 'the command `setup.sh`' });
+  });
+
+  it('asks the socket under test now, and nobody when there is none', () => {
+    const known = '+0 %{ assert tcpi_state == 1 }%\n+0 close(4) = 0\n+0 > F. 1:1(0) ack 1\n';
+    const message = 'there is no socket under test to ask for tcpi_state';
+    expect(failure(`${known}+0 %{ assert tcpi_state == 1 }%`)).to.equal(message);
+    expect(failure('0 %{ assert tcpi_state == 7 }%', '')).to.equal(message);
+    expect(failure('+0 %{ assert cwdn == 7 }%')).to.equal('cwdn is not defined');
   });
 
   it('skips what asks for another system', () => {

@@ -71,8 +71,28 @@ describe('packetdrill lexer', () => {
   });
 
   it('says what has no end', () => {
-    expect(() => lex('`x')).to.throw(ScriptError, 'without its end');
-    expect(() => lex('"x')).to.throw(ScriptError, 'without its end');
+    expect(() => lex('`x')).to.throw(ScriptError, '` without its end');
+    expect(() => lex('"x')).to.throw(ScriptError, '" without its end');
+    expect(() => lex('a /* x')).to.throw(ScriptError, '/* without its */');
+    expect(() => lex('a %{ x')).to.throw(ScriptError, '%{ without its }%');
+  });
+
+  it('takes the definitions of the script itself, unless the same comes from outside', () => {
+    const text = '--define=A=7 --define=B="x y" --define=C=`ls -l` --mtu=1500 A B C D';
+    const words = (given: [string, string][], known: [string, string][]): string[] =>
+      lex(text, new Map(given), new Map(known))
+        .slice(4)
+        .map((token) => `${token.kind} ${token.text}`);
+    expect(words([], [])).to.deep.equal([
+      ...['integer 7', 'string x y', 'shell ls -l', 'word D', 'end '],
+    ]);
+    expect(words([['A', '8']], [])[0]).to.equal('integer 8');
+    expect(words([], [['A', '8'], ...([['D', '9']] as [string, string][])])).to.include.members([
+      ...['integer 7', 'integer 9'],
+    ]);
+    expect(kinds('/* --define=A=7 */ A')).to.deep.equal(['word A', 'end']);
+    expect(kinds('--define=win=7 win')).to.include('word win');
+    expect(lex('--define=A=012 A')[1]).to.include({ kind: 'integer', text: '10' });
   });
 });
 
@@ -112,7 +132,7 @@ describe('packetdrill parser', () => {
 
   it('reads segments', () => {
     expect(segment('0 < S 0:0(0) win 32792 <mss 1000,sackOK,nop,nop,nop,wscale 7>')).to.deep.equal({
-      ...{ protocol: 'tcp', remoteAddress: null, sport: null, dport: null, flags: 2, ace: null },
+      ...{ protocol: 'tcp', sport: null, dport: null, flags: 2, ace: null },
       seq: { start: 0, length: 0, absolute: false, unchecked: false },
       ...{ ack: null, win: 32792, urg: null },
       options: [
@@ -152,6 +172,9 @@ describe('packetdrill parser', () => {
     const cookies = segment('0 > S 0:0(0) <FO 00abaaab,nop,nop,FOEXP,eol,eol,eol,eol>').options!;
     expect(cookies[0]).to.deep.equal({ kind: 'FO', cookie: '00abaaab' });
     expect(cookies[3]).to.deep.equal({ kind: 'FOEXP', cookie: '' });
+    expect(segment('0 > S 0:0(0) <exp-FO 0011,nop,nop>').options![0]).to.deep.equal({
+      ...{ kind: 'FOEXP', cookie: '0011' },
+    });
     const digest = '000102030405060708090a0b0c0d0e0f';
     expect(segment(`0 < . 1:1(0) win 1 <md5 ${digest},nop,nop>`).options![0]).to.deep.equal({
       ...{ kind: 'md5', digest },
@@ -179,8 +202,10 @@ describe('packetdrill parser', () => {
       connection: 'b',
       ip: { ecn: 2, tos: null, dscp: null, ttl: 9 },
     });
-    expect((packet as PacketAction).body).to.include({ remoteAddress: '10.0.0.2' });
-    expect(action('+1 @a > none')).to.deep.equal({ kind: 'nothing', connection: 'a' });
+    expect((packet as PacketAction).addresses).to.deep.equal({
+      ...{ source: '10.0.0.1', target: '10.0.0.2' },
+    });
+    expect(action('+0 @a > none')).to.deep.equal({ kind: 'nothing', connection: 'a' });
   });
 
   it('reads the marks of the FreeBSD dialect', () => {
@@ -212,9 +237,10 @@ describe('packetdrill parser', () => {
     });
     const front = action('0 < [1:1461(1460)] icmp unreachable frag_needed mtu 1200');
     expect(front).to.deep.equal(packet);
-    expect((action('0 < icmp type_200 code_9 id 7') as PacketAction).body).to.include({
-      ...{ type: 200, code: 9, id: 7, echoed: null },
+    expect((action('0 < icmp type_200 code_9') as PacketAction).body).to.include({
+      ...{ type: 200, code: 9, id: null, echoed: null },
     });
+    expect((action('0 > icmp echo_reply id 7') as PacketAction).body).to.include({ id: 7 });
     expect(() => action('0 < [1:2(1)] . 1:1(0) win 1')).to.throw(ScriptError, 'expected `icmp`');
     expect(() => action('0 < icmp type_256')).to.throw(ScriptError, 'is not an ICMP type');
     expect(() => action('0 < icmp nonsense')).to.throw(ScriptError, 'nonsense is not an ICMP type');
@@ -249,6 +275,30 @@ describe('packetdrill parser', () => {
     ['half a byte', '0 > . 1:1(0) <0xabc,nop>', 'half a byte'],
     ['a digest of another length', '0 > . 1:1(0) <md5 00,nop>', 'a digest has 16 bytes'],
     ['a cookie that is none', '0 > . 1:1(0) <FO abc,nop>', 'abc is no cookie'],
+    ['another time than 0 at the start', '0.1 close(3) = 0', 'the first event is at time 0'],
+    ['a range at the start', '0~1 > . 1:1(0)', 'the first event is at time 0'],
+    ['absolute times that run backwards', '0 `a`\n.5 `b`\n.4 `c`', 'does not run backwards'],
+    ['a call that returns before it begins', '+.5...0.3 f() = 0', 'returns before it begins'],
+    ['letters behind the dot', '0 > .P 1:1(0)', '.P are no flags'],
+    ['letters that the ACE field stands for', '0 > PE.5 1:1(0)', 'PE.5 are no flags'],
+    ['an ACE field of four bits', '0 > .8 1:1(0)', '.8 are no flags'],
+    ['either ECT inbound', '0 < [ect01] . 1:1(0) win 1', 'ect01 can only be expected'],
+    ['a TOS byte said twice', '0 < [tos 0x10,ecn ce] . 1:1(0) win 1', 'code point and ECN mark'],
+    ['a TOS byte of nine bits', '0 > [tos 0x100] . 1:1(0)', 'a TOS byte is 0 to 255'],
+    ['a port of 17 bits', '0 > 80 > 65536 . 1:1(0)', 'a port is 0 to 65535'],
+    ['a window of 17 bits', '0 < . 1:1(0) win 65536', 'a window is 0 to 65535'],
+    ['a number of 33 bits', '0 > . 4294967296:4294967296(0)', 'is 0 to 4294967295'],
+    ['a negative length', '0 > . 1:0(-1)', 'a length is 0 to'],
+    ['more than a packet holds', '0 < . 1:65497(65496) win 9', 'do not fit into a packet'],
+    ['an inbound segment without number', '0 < . ...(0) win 1', 'needs its number'],
+    ['an inbound timestamp without value', '0 < . 1:1(0) win 1 <TS val ... ecr 8>', 'has a value'],
+    ['an AccECN option without counters', '0 > . 1:1(0) <ECN,nop,nop>', 'expected `e0b` or `e1b`'],
+    ['a code of another ICMP type', '0 < icmp redirect host_unknown', 'not a code of this ICMP'],
+    ['an ICMP type without its number', '0 < icmp type_', 'type_ is not an ICMP type'],
+    ['an MTU that nobody tells', '0 < icmp unreachable net_unknown mtu 9', 'tells an MTU'],
+    ['an identifier of an error', '0 < icmp unreachable id 7', 'have an identifier'],
+    ['a query about a segment', '0 < icmp echo_request [1:2(1)]', 'is about no segment'],
+    ['a definition without a value', '--define=X\n0 `a`', '--define=SYM=VALUE is meant'],
   ];
   for (const [what, source, message] of wrong) {
     it(`refuses ${what}`, () => {

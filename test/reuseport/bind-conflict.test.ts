@@ -22,6 +22,7 @@ import {
   close,
   listen,
   makeTables,
+  type SockFields,
   sock,
   stop,
   TCP_ESTABLISHED,
@@ -295,32 +296,42 @@ describe('reuseport: bind(0) against the rules', () => {
 });
 
 describe('reuseport: properties of the kernel’s own tests', () => {
-  const wildcards = [
+  /** 0.0.0.0, an address, the same as a mapped one, `::`, and `::` that is V6ONLY. */
+  const forms: { family: number; addr: number; ipv6only?: boolean }[] = [
     { family: AF_INET, addr: 0 },
     { family: AF_INET, addr: 11 },
+    { family: AF_INET6, addr: 11 },
+    { family: AF_INET6, addr: 0 },
+    { family: AF_INET6, addr: 0, ipv6only: true },
   ];
-  const modes = [{}, { reuse: true }, { reuseport: true }];
+  type Form = (typeof forms)[number];
 
-  it('bind_wildcard: a conflict does not depend on who came first', () => {
-    for (const mode of modes) {
-      for (const first of wildcards) {
-        for (const second of wildcards) {
-          const answers = [
-            [first, second],
-            [second, first],
-          ].map(([a, b]) => {
-            const tables = makeTables();
-            expect(bind(tables, sock({ ...mode, family: a!.family }), a!.addr, 80)).to.equal(0);
-            const result = bind(tables, sock({ ...mode, family: b!.family }), b!.addr, 80);
-            // Whoever comes third finds what the second found.
-            for (const { addr } of wildcards) {
-              const third = bind(tables, sock(mode), addr, 80);
-              expect(third).to.equal(mode === modes[0] ? -EADDRINUSE : 0);
-            }
-            return result;
-          });
-          expect(answers[0]).to.equal(answers[1]);
-          expect(answers[0]).to.equal(mode === modes[0] ? -EADDRINUSE : 0);
+  /** `::` holds for both families, V6ONLY for one. */
+  function apart(a: Form, b: Form): boolean {
+    const sixes = a.family === AF_INET6 && b.family === AF_INET6 && a.addr === b.addr;
+    return (a.ipv6only === true) !== (b.ipv6only === true) && !sixes;
+  }
+
+  /** Binds `order` one after the other; each finds those who got in before. */
+  function bindAll(tables: InetHashinfo, order: readonly Form[], mode: SockFields): void {
+    const held: Form[] = [];
+    for (const form of order) {
+      const { addr, ...fields } = form;
+      const shared = mode.reuse === true || mode.reuseport === true;
+      const free = shared || held.every((other) => apart(form, other));
+      const result = bind(tables, sock({ ...mode, ...fields }), addr, 80);
+      expect(result).to.equal(free ? 0 : -EADDRINUSE);
+      if (free) held.push(form);
+    }
+  }
+
+  it('bind_wildcard: a conflict does not depend on who came first, V6ONLY keeps apart', () => {
+    for (const profile of ['6.18', '5.0'] as const) {
+      for (const mode of [{}, { reuse: true }, { reuseport: true }]) {
+        for (const first of forms) {
+          for (const second of forms) {
+            bindAll(makeTables({ profile }), [first, second, ...forms], mode);
+          }
         }
       }
     }

@@ -121,8 +121,8 @@ function readCounters(path: string, group: string, prefix: string, to: Map<strin
   });
 }
 
-/** How long a packet takes our stack. */
-const PACKET_MS = 0.001;
+/** How long a packet takes our stack: two are further apart than a repetition and what follows. */
+const PACKET_MS = 0.01;
 
 /** Our stack, through the calls that applications make. */
 export class OurMachine implements Machine {

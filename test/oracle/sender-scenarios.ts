@@ -280,6 +280,6 @@ export function randomScenario(seed: number): SenderScenario {
 }
 
 /** Seeds on which kernel and stack, or their peers, once differed. */
-const FOUND: readonly number[] = [20_032, 20_099];
+const FOUND: readonly number[] = [20_032, 20_099, 60_069, 60_114];
 
 export const SENDER_CASES: readonly SenderScenario[] = [...CASES, ...FOUND.map(randomScenario)];

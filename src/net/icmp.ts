@@ -37,6 +37,7 @@ const CHECKSUM = offsetOf(icmphdr, 'checksum');
 const REST = offsetOf(icmphdr, 'id');
 const MTU = offsetOf(icmphdr, 'sequence');
 const IP_FRAG_OFF = offsetOf(iphdr, 'frag_off');
+const IP_TTL = offsetOf(iphdr, 'ttl');
 const IP_PROTOCOL = offsetOf(iphdr, 'protocol');
 const IP_SADDR = offsetOf(iphdr, 'saddr');
 const IP_DADDR = offsetOf(iphdr, 'daddr');
@@ -190,7 +191,7 @@ function icmpTimestamp(net: NetNs, skb: Skb): void {
 
 /**
  * Linux 5.0 net/ipv4/icmp.c: icmp_unreach, icmp_socket_deliver. Looks through the quoted packet and
- * hands the error to its transport, with the skb's addresses those of the quoted packet.
+ * hands the error to its transport, with the skb's addresses and TTL those of the quoted packet.
  */
 function icmpUnreach(net: NetNs, skb: Skb, type: number, code: number): void {
   const view = skb.view;
@@ -211,6 +212,7 @@ function icmpUnreach(net: NetNs, skb: Skb, type: number, code: number): void {
   const protocol = view.getUint8(quoted + IP_PROTOCOL);
   skb.saddr = saddr;
   skb.daddr = view.getInt32(quoted + IP_DADDR);
+  skb.ttl = view.getUint8(quoted + IP_TTL);
   skb.protocol = protocol;
   skb.transport = transport;
   net.inetProtos[protocol]?.err(skb, type, code, info);

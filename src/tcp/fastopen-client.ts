@@ -9,12 +9,12 @@ import { Mib } from '../net/mib.js';
 import { RING_HEAD, RING_LIMIT, ringReset, ringUsed } from '../net/ring.js';
 import { TFO_CLIENT_NO_COOKIE } from './fastopen-option.js';
 import { ActiveFastopen, cacheOf, inPause } from './fastopen-path.js';
-import { addSynText } from './input/syn-text.js';
-import { advertisedMss, HEADERS_BYTES, pathMtu } from './mss.js';
+import { advertisedMss, currentMss, HEADERS_BYTES, pathMtu } from './mss.js';
 import { publishState } from './publish.js';
 import { attachSendRing } from './ring-memory.js';
+import { segmentsIn } from './rtx-queue.js';
 import type { Segment } from './segment.js';
-import { before } from './seq.js';
+import { after } from './seq.js';
 import { PENDING_SYN } from './sock.js';
 import { DEFAULT_MSS, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -86,6 +86,7 @@ export function fastopenLaunch(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen): void {
 /** Linux: tcp_connect. */
 export function sendFirstSyn(tcp: Tcp, tcb: Tcb): void {
   tcp.net.count(Mib.TcpActiveOpens);
+  tcb.rttTimed = true;
   tcp.mark(tcb, PENDING_SYN);
   armRetransmit(tcp, tcb);
 }
@@ -112,22 +113,26 @@ export function fastopenSynText(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen): number
 
 /**
  * The SYN-ACK has come, and SND.UNA is what it acknowledges: text of the SYN that it leaves out is
- * sent again with the ACK of it, as if it had not been sent.
+ * sent again with the ACK of it, as if it had not been sent. True: it may bring text of its own.
  */
-export function fastopenSynAck(tcp: Tcp, tcb: Tcb, seg: Segment): void {
-  const tfo = tcb.tfo!;
+export function fastopenSynAck(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, seg: Segment): boolean {
   remember(tcp, tcb, tfo, seg);
   Atomics.store(tcp.ctl, tcb.sndRing + RING_HEAD, tcb.sndUna);
-  if (fastopenAcked(tcp, tcb, tfo, tcb.sndUna)) addSynText(tcp, tcb, seg);
+  return fastopenAcked(tcp, tcb, tfo, tcb.sndUna);
 }
 
 /** Our SYN has been acknowledged up to `ack`. False: its text was left out and is sent again. */
 function fastopenAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): boolean {
   const { net } = tcp;
-  if (before(ack, tcb.sndNxt)) {
+  const left = (tcb.sndNxt - ack) | 0;
+  if (left > 0) {
+    const segments = segmentsIn(left, currentMss(tcb));
     tcb.sndNxt = ack;
-    tcb.totalRetrans++;
-    net.count(Mib.TcpRetransSegs);
+    tcb.totalRetrans += segments;
+    tcb.counts.bytesRetrans += left;
+    net.count(Mib.TcpRetransSegs, segments);
+    net.count(Mib.TCPSlowStartRetrans, segments);
+    net.count(Mib.TCPOrigDataSent, -segments);
     net.count(Mib.TCPFastOpenActiveFail);
     return false;
   }
@@ -136,6 +141,11 @@ function fastopenAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): bo
     net.count(Mib.TCPFastOpenActive);
   }
   return true;
+}
+
+/** Does what ends at `end` go again because the peer has left it out of our SYN? */
+export function isSynText(tcb: Tcb, end: number): boolean {
+  return tcb.tfo !== null && !after(end, (tcb.iss + 1 + tcb.tfo.synBytes) | 0);
 }
 
 /** What the SYN-ACK tells for the next time (Linux: tcp_fastopen_cache_set). */

@@ -9,6 +9,7 @@ import { CLOSE_SCENARIOS } from './close-scenarios.js';
 import { appliesHere, compare, type Scenario } from './compare.js';
 import { CONNECT_SCENARIOS } from './connect-scenarios.js';
 import { COOKIE_SCENARIOS } from './cookie-scenarios.js';
+import { FASTOPEN_SCENARIOS } from './fastopen-scenarios.js';
 import { FULL } from './full.js';
 import { enterFreshNamespace } from './kernel-sockets.js';
 import { LIFE_SCENARIOS } from './life-scenarios.js';
@@ -32,6 +33,7 @@ const SUITES: readonly (readonly [string, readonly Scenario[], number])[] = [
   ['a listener stops', CLOSE_SCENARIOS, 1],
   ['before and after accept()', LIFE_SCENARIOS, 1],
   ['connect()', CONNECT_SCENARIOS, 1],
+  ['Fast Open and ICMP errors', FASTOPEN_SCENARIOS, 1],
   ['TIME-WAIT and FIN-WAIT-2', TIME_WAIT_SCENARIOS, EACH],
 ];
 

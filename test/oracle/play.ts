@@ -7,6 +7,7 @@
 import { getSystemErrorName } from 'node:util';
 import {
   decodePacket,
+  encodeIcmpError,
   encodePacket,
   formatSegment,
   type HeaderFields,
@@ -19,8 +20,10 @@ import {
 import { DEVICES, type Machine } from './machine.js';
 import { EINPROGRESS, SO_BINDTODEVICE, SO_REUSEPORT, SOL_SOCKET } from './socket-calls.js';
 
-/** Peers are this host of each device's subnet. */
+/** Peers are this host of each device's subnet, or one of so many from 2 on. */
 const PEER_HOST = 254;
+const OWN_HOSTS = 240;
+const ROUTER_HOST = 253;
 /** How far beyond the last sequence number a TIME-WAIT puts the ISN of its successor. */
 const TIMEWAIT_ISN_STEP = 65_537;
 /** What a machine's first timestamp on a flow is called. */
@@ -43,7 +46,8 @@ export const COUNTERS: readonly string[] = [
   ...['TCPACKSkippedTimeWait', 'TCPACKSkippedChallenge', 'TCPChallengeACK', 'TCPSYNChallenge'],
   ...['TCPAbortOnData', 'TCPAbortOnClose', 'TCPAbortOnLinger', 'TCPAbortOnTimeout'],
   ...['TCPSynRetrans', 'TcpPassiveOpens', 'TcpAttemptFails', 'TcpEstabResets', 'TcpInErrs'],
-  ...['TcpInSegs', 'TcpOutRsts'],
+  ...['TcpInSegs', 'TcpOutRsts', 'TcpRetransSegs', 'TCPMinTTLDrop', 'OutOfWindowIcmps'],
+  ...['TCPFastOpenActive', 'TCPFastOpenActiveFail', 'TCPFastOpenPassive'],
 ];
 
 /** What a scenario does; between two `yield`s no time passes, `yield ms` lets some. */
@@ -69,6 +73,8 @@ export interface FlowOptions {
   isn?: number;
   /** The device that its packets come by. */
   device?: number;
+  /** It is at an address that other scenarios have not used lately: what ICMP says stays there. */
+  ownHost?: boolean;
 }
 
 /** How many local ports a scenario may use. */
@@ -125,6 +131,11 @@ export class Play {
   /** A line of the scenario's own. */
   note(text: string): void {
     this.log.push(text);
+  }
+
+  /** A host of the subnet for peers of this play. */
+  get ownHost(): number {
+    return 2 + (((this.firstPort - FIRST_PORT) / PORTS_EACH) % OWN_HOSTS);
   }
 
   /** The local port with this number within the scenario. */
@@ -208,12 +219,13 @@ export class Play {
   }
 
   /** A packet that the machine has sent from one of this scenario's ports. */
-  received(packet: TcpPacket): void {
+  received(packet: TcpPacket, bytes: Uint8Array): void {
     const flow = this.flows.findLast(
       ({ peer, port }) => peer === (packet.destination | 0) && port === packet.dport,
     );
     if (flow === undefined) this.log.push(`to nobody: ${packet.flags}`);
     else this.log.push(`${flow.name} < ${flow.told(packet)}`);
+    if (flow !== undefined) flow.lastBytes = bytes;
   }
 
   /** Hands everything that the machine has sent to the plays whose ports it comes from. */
@@ -221,7 +233,7 @@ export class Play {
     const { machine, batch } = this;
     for (let bytes = machine.read(); bytes !== null; bytes = machine.read()) {
       const packet = decodePacket(bytes);
-      batch.find((play) => play.owns(packet.sport))?.received(packet);
+      batch.find((play) => play.owns(packet.sport))?.received(packet, bytes);
     }
   }
 }
@@ -256,8 +268,9 @@ export class Flow {
   private localIsn: number | null = null;
   private localTimestamp: number | null = null;
   private readonly play: Play;
-  /** Packets that came, oldest first. */
+  /** Packets that came, oldest first; the last one as it was. */
   readonly packets: TcpPacket[] = [];
+  lastBytes: Uint8Array = new Uint8Array(0);
 
   constructor(play: Play, name: string, options: FlowOptions & { port: number }) {
     this.play = play;
@@ -266,7 +279,7 @@ export class Flow {
     this.device = options.device ?? 0;
     this.isn = options.isn ?? 0x7ffff000;
     this.server = ipv4(DEVICES[this.device]!.address);
-    this.peer = (this.server & ~255) | PEER_HOST;
+    this.peer = (this.server & ~255) | (options.ownHost ? play.ownHost : PEER_HOST);
   }
 
   /** Another peer at the same address and port, which knows nothing of this one. */
@@ -279,10 +292,24 @@ export class Flow {
    * first SYNs, `TS … ecr` relative to the machine's first timestamp, which is called 1000.
    */
   in(text: string, payload?: string, header: HeaderFields = {}, port = 0): void {
-    const segment = parseSegment(text);
     this.play.note(`${this.name} > ${text}`);
+    this.quietly(text, payload, header, port);
+  }
+
+  /** The same without a line: what it says is another number on each machine. */
+  quietly(text: string, payload?: string, header: HeaderFields = {}, port = 0): void {
+    const segment = parseSegment(text);
     const packet = this.encode(segment, payload, header, this.play.portAt(port));
     this.play.machine.write(packet, this.device);
+    this.play.drain();
+  }
+
+  /** A router reports an error about the last packet that came. */
+  icmp(type: number, code: number, info = 0): void {
+    this.play.note(`${this.name} > icmp ${type} ${code} ${info}`);
+    const router = (this.server & ~255) | ROUTER_HOST;
+    const error = encodeIcmpError(router >>> 0, this.lastBytes, type, code, info);
+    this.play.machine.write(error, this.device);
     this.play.drain();
   }
 

@@ -1,6 +1,6 @@
 /** Fast Open beyond the packet scripts: counters, limits, migration, and nothing left behind. */
 import { expect } from 'chai';
-import { EINPROGRESS, EOPNOTSUPP } from '../../src/net/errno.js';
+import { ECONNREFUSED, EHOSTUNREACH, EINPROGRESS, EOPNOTSUPP } from '../../src/net/errno.js';
 import { Mib } from '../../src/net/mib.js';
 import { setSysctl } from '../../src/net/sysctl.js';
 import { ipv4, type MemoryStack, Peer } from '../../src/testing/index.js';
@@ -48,6 +48,52 @@ describe('tcp: Fast Open server', () => {
     expect(queue.fastopenResets).to.have.length(1);
     for (const child of children) host.close(child);
     expect(queue.fastopenLen).to.equal(1);
+  });
+
+  it('an ICMP error ends a child that nobody has accepted; for others it is a soft one', () => {
+    const host = start({ sysctl: NO_COOKIE });
+    const fd = listener(host);
+    const [a, b] = [opened(host, 1), opened(host, 2)];
+    const [first, second] = [host.accept(fd), host.accept(fd)];
+    const c = opened(host, 3);
+    const soError = (child: number): number => {
+      const out = new Int32Array(1);
+      host.stack.getsockopt(child, 1, 4, out);
+      return out[0]!;
+    };
+    a.icmp(3, 1);
+    a.in('. 6:6(0) ack 1');
+    expect(host.write(first, 'x')).to.equal(1);
+    a.out('P. 1:2(1) ack 6');
+    host.write(second, new Uint8Array(3000));
+    b.out('. 1:1461(1460) ack 6');
+    b.icmp(3, 13);
+    expect(soError(second)).to.equal(EHOSTUNREACH);
+    expect(host.readText(second)).to.equal('hello');
+    host.sent.length = 0;
+    c.icmp(3, 3);
+    const third = host.accept(fd);
+    expect(soError(third)).to.equal(ECONNREFUSED);
+    expect(tcbOf(host, fd).listen!.fastopenLen).to.equal(1);
+    c.in('. 6:6(0) ack 1');
+    c.out('R 1:1(0)');
+  });
+
+  it('text of a child that a router refuses before the third ACK goes again, smaller', () => {
+    const host = start({ sysctl: NO_COOKIE });
+    const fd = listener(host);
+    const peer = opened(host);
+    const child = host.accept(fd);
+    host.write(child, new Uint8Array(2000));
+    peer.out('. 1:1461(1460) ack 6');
+    peer.icmp(3, 4, 1000);
+    peer.out('P. 1461:2001(540) ack 6');
+    peer.out('. 1:961(960) ack 6');
+    peer.out('. 961:1921(960) ack 6');
+    peer.out('P. 1921:2001(80) ack 6');
+    peer.in('. 6:6(0) ack 2001');
+    host.write(child, new Uint8Array(1000));
+    peer.out('. 2001:2961(960) ack 6');
   });
 
   it('over the limit the usual way is gone', () => {
@@ -204,6 +250,74 @@ describe('tcp: Fast Open client', () => {
     expect(host.counter(Mib.TCPFastOpenActive)).to.equal(1);
     host.close(fd);
     peer.out('F. 6:6(0) ack 1');
+  });
+
+  /** A SYN with 1200 bytes has left. */
+  function sentWithText(bytes = 1200): { host: MemoryStack; fd: number; peer: Peer } {
+    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
+    const fd = host.stack.socket(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
+    host.write(fd, new Uint8Array(bytes));
+    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
+    peer.out(`S 0:${bytes}(${bytes}) <...>`);
+    return { host, fd, peer };
+  }
+
+  it('a SYN whose text a router refuses goes again at once, without', () => {
+    const { host, fd, peer } = sentWithText();
+    host.advance(100);
+    peer.icmp(3, 4, 1000);
+    peer.out('S 0:0(0) <...>');
+    expect(host.counter(Mib.TCPSynRetrans)).to.equal(1);
+    peer.icmp(3, 4, 1000);
+    host.advance(999);
+    peer.quiet();
+    host.advance(1);
+    peer.out('S 0:0(0) <...>');
+    peer.in('S. 0:0(0) ack 1 <mss 1460>');
+    peer.out('. 1:961(960) ack 1');
+    peer.out('P. 961:1201(240) ack 1');
+    expect(host.counter(Mib.TcpRetransSegs)).to.equal(4);
+    expect(host.counter(Mib.TCPOrigDataSent)).to.equal(1);
+    // It cannot be told which of the SYNs was answered.
+    expect(tcbOf(host, fd).srttUs).to.equal(0);
+  });
+
+  it('one that has no text waits for its time-out', () => {
+    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 1 } });
+    const fd = host.stack.socket(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(-EINPROGRESS);
+    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
+    host.advance(0);
+    const syn = host.sent[0]!;
+    peer.icmp(3, 4, 1000, syn);
+    expect(host.sent).to.deep.equal([syn]);
+    expect(tcbOf(host, fd).pmtu).to.equal(1000);
+  });
+
+  it('text that goes again does not hold back what is written next', () => {
+    const { host, fd, peer } = sentWithText(5);
+    peer.in('S. 0:0(0) ack 1 <mss 1460>');
+    peer.out('P. 1:6(5) ack 1');
+    host.write(fd, 'abc');
+    peer.out('P. 6:9(3) ack 1');
+    host.write(fd, 'd');
+    peer.quiet();
+    peer.in('. 1:1(0) ack 9');
+    peer.out('P. 9:10(1) ack 1');
+  });
+
+  it('a FIN in the SYN-ACK is the end of the stream', () => {
+    const { host, fd, peer } = sentWithText(5);
+    peer.in('SF. 0:2(2) ack 6', 'hi');
+    peer.quiet();
+    expect(host.readText(fd)).to.equal('hi');
+    expect(tcbOf(host, fd).state).to.equal(8);
+    host.advance(200);
+    peer.out('. 6:6(0) ack 4');
+    peer.in('P. 3:6(3) ack 6', 'abc');
+    peer.out('R 6:6(0)');
+    expect(host.counter(Mib.TCPAbortOnData)).to.equal(1);
   });
 
   it('remembers a bounded number of peers', () => {

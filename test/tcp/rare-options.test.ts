@@ -35,6 +35,23 @@ describe('tcp: rare options', () => {
     expect(r.host.counter(Mib.TCPMinTTLDrop)).to.equal(1);
   });
 
+  it('IP_MINTTL: ICMP errors about packets that had come further are dropped, too', () => {
+    const r = rig();
+    r.host.write(r.fd, pattern(3000));
+    r.peer.out('. 1:1461(1460) ack 1');
+    const quoted = r.peer.lastBytes.slice();
+    set(r, IPPROTO_IP, IP_MINTTL, 64);
+    // Our TTL of 64, as a router near the peer had it.
+    quoted[8] = 63;
+    r.peer.icmp(3, 4, 1000, quoted);
+    expect(r.host.counter(Mib.TCPMinTTLDrop)).to.equal(1);
+    expect(r.tcb.pmtu).to.equal(0);
+    quoted[8] = 64;
+    r.peer.icmp(3, 4, 1000, quoted);
+    expect(r.host.counter(Mib.TCPMinTTLDrop)).to.equal(1);
+    expect(r.tcb.pmtu).to.equal(1000);
+  });
+
   it('IP_MINTTL of a listener counts for SYNs, and for its children', () => {
     const r = rig({ listenerOptions: [[IPPROTO_IP, IP_MINTTL, 64]] });
     expect(get(r, IPPROTO_IP, IP_MINTTL)).to.deep.equal([64]);

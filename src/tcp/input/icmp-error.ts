@@ -16,6 +16,7 @@ import {
 } from '../../net/errno.js';
 import { Mib } from '../../net/mib.js';
 import type { Skb } from '../../net/skb.js';
+import { BLOCK_FLAGS, FILE_ACCEPTED } from '../../net/sockmem.js';
 import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import { SK_FULL, SK_REQUEST } from '../../reuseport/sock-common.js';
 import { type RequestSock, requestDrop } from '../minisocks.js';
@@ -25,11 +26,11 @@ import { simpleRetransmit } from '../recovery.js';
 import { rtoMaxUs, setRto } from '../rtt.js';
 import { between } from '../seq.js';
 import { tcpFail } from '../set-state.js';
-import { PENDING_OUTPUT } from '../sock.js';
+import { PENDING_OUTPUT, PENDING_SYN } from '../sock.js';
 import { TCP_SYN_RECV, TCP_SYN_SENT } from '../state.js';
 import { PMTUDISC_DONT, PMTUDISC_PROBE, RTO_INITIAL_US, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
-import { armXmitTimer, rtoDeltaUs, TIME_RETRANS } from '../timer-arm.js';
+import { armRetransmit, armXmitTimer, rtoDeltaUs, TIME_RETRANS } from '../timer-arm.js';
 
 const ICMP_DEST_UNREACH = 3;
 const ICMP_TIME_EXCEEDED = 11;
@@ -75,7 +76,10 @@ export function tcpV4Err(tcp: Tcp, skb: Skb, type: number, code: number, info: n
   } else if (sk.kind === SK_REQUEST) {
     requestError(tcp, sk as RequestSock, seq, type, code);
   } else if (sk.kind === SK_FULL) {
-    connectionError(tcp, sk as Tcb, seq, type, code, info);
+    const tcb = sk as Tcb;
+    // Of the quoted packet, which is ours as the router had it, as in Linux.
+    if (skb.ttl < tcb.minTtl) tcp.net.drop(Mib.TCPMinTTLDrop, 'TCPMinTTLDrop', skb);
+    else connectionError(tcp, tcb, seq, type, code, info);
   }
 }
 
@@ -116,9 +120,16 @@ function connectionError(
     if (code <= HOST_UNREACH) revertBackoff(tcb, seq);
   } else if (type === ICMP_TIME_EXCEEDED) errno = EHOSTUNREACH;
   else errno = EPROTO;
-  if (tcb.state === TCP_SYN_SENT || tcb.state === TCP_SYN_RECV) tcpFail(tcp, tcb, errno);
+  if (isOpening(tcp, tcb)) tcpFail(tcp, tcb, errno);
   // RFC 9293 MUST-56, SHLD-25.
   else tcb.softError = errno;
+}
+
+/** A Fast Open child that was accepted is a connection like others. */
+function isOpening(tcp: Tcp, tcb: Tcb): boolean {
+  if (tcb.state === TCP_SYN_SENT) return true;
+  if (tcb.state !== TCP_SYN_RECV) return false;
+  return tcb.fastopenQueue === null || (tcp.ctl[tcb.at + BLOCK_FLAGS]! & FILE_ACCEPTED) === 0;
 }
 
 /**
@@ -149,7 +160,22 @@ function reducePmtu(tcp: Tcp, tcb: Tcb, mtu: number): void {
   tcb.pmtu = pmtu;
   rememberPath(tcp, tcb);
   // What answers our SYN looks again; a child of Fast Open may have sent text already.
-  if (tcb.state === TCP_SYN_SENT) return;
+  if (tcb.state === TCP_SYN_SENT) {
+    if (tcb.tfo !== null && tcb.tfo.synBytes > 0) resendSyn(tcp, tcb);
+    return;
+  }
   syncMss(tcp, tcb, tcb.mssClamp);
   if (simpleRetransmit(tcb)) tcp.mark(tcb, PENDING_OUTPUT);
+}
+
+/** It was the text that made our SYN too large: at once again without (tcp_simple_retransmit). */
+function resendSyn(tcp: Tcp, tcb: Tcb): void {
+  const { net } = tcp;
+  net.count(Mib.TCPSynRetrans);
+  net.count(Mib.TcpRetransSegs);
+  net.count(Mib.TCPSlowStartRetrans);
+  tcb.totalRetrans++;
+  tcb.rttTimed = false;
+  armRetransmit(tcp, tcb);
+  tcp.mark(tcb, PENDING_SYN);
 }

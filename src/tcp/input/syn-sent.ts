@@ -27,6 +27,7 @@ import { armRetransmit, armTimer, stopRetransmit } from '../timer-arm.js';
 import { keepIdleUs } from '../timers.js';
 import { tsNow } from '../ts-clock.js';
 import { tcpReset } from './checks.js';
+import { addSynText } from './syn-text.js';
 
 /** Linux TCP_TIMEOUT_MIN: two ticks, of 4 ms here. */
 const TIMEOUT_MIN_US = 8000;
@@ -114,8 +115,8 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.sndUna = seg.ack;
   tcb.sndSml = tcb.sndUna;
   tcb.lastReceivedUs = tcb.lastSentUs = tcp.net.nowUs;
-  if (tcb.tfo !== null) fastopenSynAck(tcp, tcb, seg);
-  if (tcb.retransmits === 0) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
+  const withText = tcb.tfo !== null && fastopenSynAck(tcp, tcb, tcb.tfo, seg);
+  if (tcb.rttTimed) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
   tcb.cwnd = initialCwnd(tcb.retransmits);
   tcb.rttTimed = false;
   tcb.retransmits = tcb.backoff = 0;
@@ -124,7 +125,8 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   armTimer(tcp, tcb);
   publishAddresses(tcp, tcb);
   setState(tcp, tcb, TCP_ESTABLISHED, EPOLLIN | EPOLLOUT);
-  if (tcb.deferAccept > 0) delayHandshakeAck(tcp, tcb);
+  if (withText) addSynText(tcp, tcb, seg);
+  if (tcb.deferAccept > 0 || tcb.pingpong) delayHandshakeAck(tcp, tcb);
   else ackNow(tcp, tcb);
   tcp.mark(tcb, PENDING_OUTPUT);
 }

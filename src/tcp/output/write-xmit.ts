@@ -7,6 +7,7 @@ import { RING_TAIL } from '../../net/ring.js';
 import { BLOCK_SND_FLAGS, BLOCK_SND_UP, SND_URGENT } from '../../net/sockmem.js';
 import { CA_RECOVERY } from '../ca-state.js';
 import { cwndValidate, slowStartAfterIdle } from '../cwnd.js';
+import { isSynText } from '../fastopen-client.js';
 import { currentMss, deviceOf, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
 import { mtuProbeBytes, mtuProbeSent, PROBE_WAIT } from '../mtu-probe.js';
 import { probe0WhenUs } from '../rtt.js';
@@ -334,7 +335,7 @@ export function sendNew(
     tcb.finSent = true;
   }
   tcb.sndNxt = end;
-  if (length > 0 && length < pcount * mss) tcb.sndSml = end;
+  if (length > 0 && length < pcount * mss && !isSynText(tcb, end)) tcb.sndSml = end;
   s.packetsOut += pcount;
   tcb.lastActiveUs = tcp.net.nowUs;
   tcp.net.count(Mib.TCPOrigDataSent, pcount);

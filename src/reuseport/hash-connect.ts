@@ -24,6 +24,7 @@ export class PortSearch {
   private readonly key: Int32Array = new Int32Array(4);
   private readonly hashWords: Int32Array = new Int32Array(2);
   private readonly table: Int32Array;
+  private readonly shufflePeriodUs: number;
   /** Where in the table the last `start` looked. */
   private slot = 0;
 
@@ -31,6 +32,7 @@ export class PortSearch {
     const { random } = hashinfo.net;
     for (let i = 0; i < 4; i++) this.key[i] = random.u32();
     this.table = new Int32Array(hashinfo.profile.perturbSlots);
+    this.shufflePeriodUs = hashinfo.profile.reshufflesPorts ? SHUFFLE_PERIOD_US : Infinity;
     // Linux 5.0 starts its one hint at 0, the table of later kernels starts random.
     if (this.table.length > 1) {
       const seed = random.u32() | 0;
@@ -44,7 +46,7 @@ export class PortSearch {
    * on.
    */
   start(sk: SockCommon, nowUs: number): number {
-    const epoch = Math.floor(nowUs / SHUFFLE_PERIOD_US) | 0;
+    const epoch = Math.floor(nowUs / this.shufflePeriodUs) | 0;
     const low = siphash(this.key, sk.rcvSaddr, sk.daddr, sk.dport, epoch, this.hashWords);
     this.slot = low & (this.table.length - 1);
     // With one slot the low word would be wasted and is the hash itself, as of old.

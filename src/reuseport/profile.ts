@@ -41,6 +41,8 @@ export interface KernelProfile {
    * 5.18).
    */
   readonly perturbRandomly: boolean;
+  /** Where connect() begins for a destination is drawn anew every ten seconds (5.18). */
+  readonly reshufflesPorts: boolean;
   /** The first owner of a port opens the short way for those that come after it (up to 6.7). */
   readonly fastReuseSeesFirst: boolean;
   /** A port whose last bind() is gone is as free for connect() as if there had been none (6.18). */
@@ -64,6 +66,7 @@ const LINUX_5_0: KernelProfile = {
   detachesSelector: false,
   perturbSlots: 1,
   perturbRandomly: false,
+  reshufflesPorts: false,
   fastReuseSeesFirst: true,
   portForgetsBinds: false,
   localPortRange: false,
@@ -84,6 +87,7 @@ const LINUX_6_18: KernelProfile = {
   detachesSelector: true,
   perturbSlots: 65_536,
   perturbRandomly: true,
+  reshufflesPorts: true,
   fastReuseSeesFirst: false,
   portForgetsBinds: true,
   localPortRange: true,

@@ -153,6 +153,23 @@ describe('reuseport/hash-connect', () => {
     expect([...steps('6.18')].sort((a, b) => a - b)).to.deep.equal([2, 4, 6, 8, 10, 12, 14, 16]);
   });
 
+  it('one destination hastens every other in 5.0, and not today', () => {
+    const steps = (['5.0', '6.18'] as const).map((profile) => {
+      const tables = makeTables({ profile });
+      const portOf = (dport: number): number => {
+        const { sk } = connect(tables, { dport });
+        const { num } = sk;
+        disconnect(tables, sk);
+        return num;
+      };
+      const first = portOf(80);
+      for (let dport = 1000; dport < 1050; dport++) portOf(dport);
+      return (portOf(80) - first + 28_232) % 28_232;
+    });
+    expect(steps[0]).to.equal(2 * 51);
+    expect(steps[1]).to.be.within(2, 16);
+  });
+
   it('starts behind the ports it had to pass over', () => {
     for (const profile of ['5.0', '6.18'] as const) {
       const tables = makeTables({ profile, range: [40_000, 59_999] });
@@ -169,15 +186,17 @@ describe('reuseport/hash-connect', () => {
     }
   });
 
-  it('starts elsewhere for another destination and in another ten seconds', () => {
-    const first = (dport: number, nowUs: number): number => {
-      const tables = makeTables({ seed: 5 });
+  it('starts elsewhere for another destination and in another ten seconds, not so in 5.0', () => {
+    const first = (dport: number, nowUs: number, profile: '5.0' | '6.18' = '6.18'): number => {
+      const tables = makeTables({ seed: 5, profile });
       tables.net.nowUs = nowUs;
       return connect(tables, { dport }).sk.num;
     };
     expect(first(80, 0)).to.equal(first(80, 9.9e6));
     expect(first(80, 0)).not.to.equal(first(81, 0));
     expect(first(80, 0)).not.to.equal(first(80, 10e6));
+    expect(first(80, 0, '5.0')).not.to.equal(first(81, 0, '5.0'));
+    expect(first(80, 0, '5.0')).to.equal(first(80, 1e9, '5.0'));
   });
 
   it('from a bound port needs a unique connection only', () => {

@@ -14,6 +14,7 @@ import type { FastopenCache } from './fastopen-path.js';
 import type { RequestSock, TimewaitSock } from './minisocks.js';
 import { Parking } from './parking.js';
 import type { PathCache } from './path-cache.js';
+import type { ProvenPeers } from './proven-peers.js';
 import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
@@ -78,6 +79,8 @@ export class Tcp {
   fastopenCache: FastopenCache | null = null;
   /** Made with the first path MTU that a router tells. */
   paths: PathCache | null = null;
+  /** Made with the first connection that ends while SYN cookies are off. */
+  provenPeers: ProvenPeers | null = null;
   /** SO_COOKIE of the last socket that was asked for it. */
   cookies = 0;
   orphans = 0;

@@ -5,7 +5,9 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Mib } from '../../src/net/mib.js';
+import { setSysctl } from '../../src/net/sysctl.js';
 import type { ListenState } from '../../src/tcp/listen-state.js';
+import { ProvenPeers } from '../../src/tcp/proven-peers.js';
 import { type MemoryStack, Peer } from '../../src/testing/index.js';
 import { conversation, moved } from './state-table.js';
 
@@ -158,5 +160,103 @@ describe('tcp: order of the tests of a SYN', () => {
     third!.out(SYNACK);
     third!.in('. 1:1(0) ack 1');
     expect([host.accept(listener), host.accept(listener)].every((fd) => fd > 2)).to.equal(true);
+  });
+});
+
+describe('tcp: the last quarter of tcp_max_syn_backlog', () => {
+  const SYNCOOKIES = 'net.ipv4.tcp_syncookies';
+  const KNOWN = '198.18.0.77';
+
+  /** A connection of `KNOWN` comes to its end, and then the rest of the queue is filled. */
+  function afterwards(end: (host: MemoryStack, peer: Peer, fd: number) => void, cookies = 0) {
+    const { host } = conversation({ sysctl: { [SYNCOOKIES]: cookies } });
+    const listener = host.listen(80, 100);
+    const peer = new Peer(host, { address: KNOWN, port: 1000 });
+    end(host, peer, peer.establish(listener));
+    host.sent.length = 0;
+    const { sysctl } = host.stack.net;
+    expect(setSysctl(sysctl, SYNCOOKIES, '0')).to.equal(null);
+    expect(setSysctl(sysctl, 'net.ipv4.tcp_max_syn_backlog', '8')).to.equal(null);
+    for (let i = 0; i < 12; i++) new Peer(host, { port: 40_000 + i }).in(SYN);
+    expect(host.sent.splice(0)).to.have.length(7);
+    return host;
+  }
+
+  /** Is the SYN of `address` answered now? */
+  function answered(host: MemoryStack, address: string): boolean {
+    new Peer(host, { address, port: 2000 }).in(SYN);
+    return host.sent.splice(0).length === 1;
+  }
+
+  const closeFirst = (host: MemoryStack, peer: Peer, fd: number): void => {
+    host.close(fd);
+    peer.in('. 1:1(0) ack 2');
+  };
+  const ends: Record<string, [boolean, Parameters<typeof afterwards>[0]]> = {
+    'LAST-ACK': [
+      true,
+      (host, peer, fd) => {
+        peer.in('F. 1:1(0) ack 1');
+        host.close(fd);
+        peer.in('. 2:2(0) ack 2');
+      },
+    ],
+    'FIN-WAIT-2 without an owner': [true, closeFirst],
+    'TIME-WAIT': [
+      true,
+      (host, peer, fd) => {
+        host.shutdown(fd, 1);
+        closeFirst(host, peer, fd);
+        peer.in('F. 1:1(0) ack 2');
+      },
+    ],
+    'a RST of the peer': [false, (_, peer) => peer.in('R 1:1(0)')],
+    'a RST of ours': [false, (host, _, fd) => host.stack.abort(fd)],
+    'nothing: it is open': [false, () => {}],
+  };
+  for (const [name, [proven, end]] of Object.entries(ends)) {
+    it(`${proven ? 'is' : 'is not'} for a peer after ${name}`, () => {
+      const host = afterwards(end);
+      expect(answered(host, KNOWN)).to.equal(proven);
+      expect(answered(host, '198.18.0.78'), 'a stranger').to.equal(false);
+    });
+  }
+
+  it('nothing is kept while cookies are on', () => {
+    const host = afterwards(closeFirst, 1);
+    expect(host.stack.tcp.provenPeers).to.equal(null);
+    expect(answered(host, KNOWN)).to.equal(false);
+  });
+
+  it('an end without a measured round trip voids what was known', () => {
+    const host = afterwards((h, peer, fd) => {
+      closeFirst(h, peer, fd);
+      const again = new Peer(h, { address: KNOWN, port: 1001 });
+      h.sent.length = 0;
+      again.in(SYN);
+      again.out(SYNACK);
+      h.advance(1000);
+      again.out(SYNACK);
+      again.in('F. 1:1(0) ack 1');
+      const child = h.accept(3);
+      expect(child).to.be.greaterThan(2);
+      // Our FIN is acknowledged only when it was repeated: no sample there, either.
+      h.close(child);
+      h.advance(3000);
+      again.in('. 2:2(0) ack 2');
+    });
+    expect(answered(host, KNOWN)).to.equal(false);
+  });
+
+  it('two peers in one place: the later one stays', () => {
+    const peers = new ProvenPeers(7);
+    for (let daddr = 1; daddr <= 20_000; daddr++) peers.add(5, daddr);
+    const kept = Array.from({ length: 20_000 }, (_, i) => i + 1).filter((d) => peers.has(5, d));
+    expect(kept.length).to.be.within(3500, 4096);
+    expect(peers.has(5, 20_000)).to.equal(true);
+    peers.remove(6, 20_000);
+    expect(peers.has(5, 20_000)).to.equal(true);
+    peers.remove(5, 20_000);
+    expect(peers.has(5, 20_000)).to.equal(false);
   });
 });

@@ -8,6 +8,7 @@ import { synQueueFull } from '../../reuseport/profile.js';
 import { acceptQueueIsFull } from '../accept-queue.js';
 import { tryFastopen } from '../fastopen.js';
 import { RequestSock, requestAdd } from '../minisocks.js';
+import { peerIsProven } from '../proven-peers.js';
 import { secureTcpSeq } from '../secure-seq.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { PENDING_SYNACK } from '../sock.js';
@@ -46,7 +47,7 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
     net.count(Mib.ListenDrops);
     return;
   }
-  if (isn === 0 && reservedForProven(tcp, queue.reqs)) {
+  if (isn === 0 && reservedForProven(tcp, queue.reqs) && !peerIsProven(tcp, seg.daddr, seg.saddr)) {
     net.count(Mib.ListenDrops);
     return;
   }
@@ -73,10 +74,7 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
   tcp.mark(req, PENDING_SYNACK);
 }
 
-/**
- * With SYN cookies off the last quarter of tcp_max_syn_backlog is for peers known to be alive. No
- * record is kept of those, so it is for nobody.
- */
+/** With SYN cookies off the last quarter of tcp_max_syn_backlog is for peers known to be alive. */
 function reservedForProven(tcp: Tcp, reqs: number): boolean {
   const { tcpSyncookies, tcpMaxSynBacklog } = tcp.net.sysctl;
   return tcpSyncookies === 0 && tcpMaxSynBacklog - reqs < tcpMaxSynBacklog >> 2;

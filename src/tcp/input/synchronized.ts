@@ -7,6 +7,7 @@ import { EPOLLOUT } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { ackCheck } from '../ack-policy.js';
 import { fastopenCrossedAcked, synEnd } from '../fastopen-path.js';
+import { rememberPeer } from '../proven-peers.js';
 import { rttSample } from '../rtt.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before, between } from '../seq.js';
@@ -108,6 +109,7 @@ function afterAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
       enterTimeWait(tcp, tcb);
       return false;
     case TCP_LAST_ACK:
+      rememberPeer(tcp, tcb);
       tcpDone(tcp, tcb);
       return false;
   }

@@ -5,6 +5,7 @@
  */
 import { Mib } from '../../net/mib.js';
 import { TIME_WAIT_US, type TimewaitSock, timewaitKill, timewaitReplace } from '../minisocks.js';
+import { rememberPeer } from '../proven-peers.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before } from '../seq.js';
 import { setState, tcpDone } from '../set-state.js';
@@ -30,6 +31,7 @@ const ISN_STEP = 65_537;
  * if that is still to be sent.
  */
 export function enterTimeWait(tcp: Tcp, tcb: Tcb): void {
+  rememberPeer(tcp, tcb);
   const tw = timewaitReplace(tcp, tcb, TCP_TIME_WAIT, TIME_WAIT_US);
   leaveAck(tcp, tcb, tw);
   setState(tcp, tcb, TCP_TIME_WAIT);
@@ -38,6 +40,7 @@ export function enterTimeWait(tcp: Tcp, tcb: Tcb): void {
 
 /** An orphan in FIN-WAIT-2 keeps only a minisocket, for `timeoutUs`. */
 export function enterFinWait2Minisock(tcp: Tcp, tcb: Tcb, timeoutUs: number): void {
+  rememberPeer(tcp, tcb);
   const tw = timewaitReplace(tcp, tcb, TCP_FIN_WAIT2, timeoutUs);
   leaveAck(tcp, tcb, tw);
   tcpDone(tcp, tcb);

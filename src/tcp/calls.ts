@@ -43,6 +43,7 @@ import { waitForPeer } from './input/time-wait.js';
 import { ListenState } from './listen-state.js';
 import { childMigrate } from './migrate.js';
 import { advertisedMss } from './mss.js';
+import { TIMESTAMP_BYTES } from './options.js';
 import { sockOf } from './parking.js';
 import { recallPath } from './path-cache.js';
 import {
@@ -291,7 +292,10 @@ function offerOptions(tcp: Tcp, tcb: Tcb): void {
   tcb.ectNxt = tcb.sndNxt;
   tcb.wscaleOk = sysctl.tcpWindowScaling !== 0;
   tcb.rcvWscale = tcb.wscaleOk ? windowScale(tcp, tcb) : 0;
-  tcb.rcvWnd = initialWindow(tcp, offeredSpace(tcb), advertisedMss(tcp, tcb), tcb.rcvWscale);
+  // In the place of a TIME-WAIT the peer is known to have timestamps (Linux: tcp_connect_init).
+  const stamp = tcb.tsOk && tcb.tsRecentUs > 0 ? TIMESTAMP_BYTES : 0;
+  const mss = advertisedMss(tcp, tcb) - stamp;
+  tcb.rcvWnd = initialWindow(tcp, offeredSpace(tcb), mss, tcb.rcvWscale);
   tcb.rtoUs = RTO_INITIAL_US;
   tcb.retransmits = tcb.backoff = 0;
   tcb.retransStampUs = nowUs;

@@ -128,6 +128,8 @@ export class TimewaitSock extends TcpSock {
   tsOk = false;
   tsRecent = 0;
   tsRecentUs = 0;
+  /** When it came here (Linux: tw_entry_stamp), or in FIN-WAIT-2 to its TIME-WAIT, µs. */
+  enteredUs = 0;
   tsOffset = 0;
   tos = 0;
   ttl = 64;
@@ -192,6 +194,7 @@ function timewaitOf(tcp: Tcp, tcb: Tcb, substate: number): TimewaitSock {
   tw.tsOk = tcb.tsOk;
   tw.tsRecent = tcb.tsRecent;
   tw.tsRecentUs = tcb.tsRecentUs;
+  tw.enteredUs = tcp.net.nowUs;
   tw.tsOffset = tcb.tsOffset;
   tw.tos = tcb.tos;
   tw.ttl = tcb.ttl;

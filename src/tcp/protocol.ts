@@ -12,6 +12,7 @@ import { tcpV4Rcv } from './input/arrives.js';
 import { tcpV4Err } from './input/icmp-error.js';
 import type { TimewaitSock } from './minisocks.js';
 import { sendActiveReset, sendReset } from './output/reply.js';
+import { TCP_FIN_WAIT2 } from './state.js';
 import type { Tcb } from './tcb.js';
 import { type ReadyListener, Tcp } from './tcp.js';
 import { requestTimer, tcbTimer, timewaitTimer } from './timers.js';
@@ -42,17 +43,12 @@ export function createTcp(
 
 /**
  * May connect() take the place of a TIME-WAIT connection (Linux tcp_ipv4.c: tcp_twsk_unique)?
- * Timestamps must protect the new one, and enough time must have passed; a port asked for by bind()
- * needs no sysctl.
+ * Timestamps must protect the new one. A port that bind() has asked for may be had at once; one
+ * that connect() looks for when tcp_tw_reuse says so and tcp_tw_reuse_delay is over.
  */
 function twskUnique(tcp: Tcp, tw: TimewaitSock, sk: SockCommon): boolean {
-  const { sysctl, nowUs } = tcp.net;
   if (!tw.tsOk || tw.tsRecentUs === 0) return false;
-  // Not all that goes by lo is told apart, here as there.
-  const loopback =
-    tw.boundDevIf === IFINDEX_LOOPBACK || isLoopback(tw.daddr) || isLoopback(tw.rcvSaddr);
-  const allowed = sk.num !== 0 || sysctl.tcpTwReuse === 1 || (sysctl.tcpTwReuse === 2 && loopback);
-  if (!allowed || nowUs - tw.tsRecentUs <= sysctl.tcpTwReuseDelay * 1000) return false;
+  if (sk.num === 0 && !twReuse(tcp, tw)) return false;
   const tcb = sk as Tcb;
   tcb.iss = (tw.sndNxt + ISN_STEP) | 0;
   if (tcb.iss === 0) tcb.iss = 1;
@@ -62,4 +58,14 @@ function twskUnique(tcp: Tcp, tw: TimewaitSock, sk: SockCommon): boolean {
   tw.pending = 0;
   tcp.timewaits--;
   return true;
+}
+
+function twReuse(tcp: Tcp, tw: TimewaitSock): boolean {
+  const { sysctl, nowUs } = tcp.net;
+  if (nowUs - tw.enteredUs <= sysctl.tcpTwReuseDelay * 1000) return false;
+  // The peer of an orphan's FIN-WAIT-2 has not closed yet (6.12).
+  if (tw.substate === TCP_FIN_WAIT2 && sysctl.profile !== '5.0') return false;
+  if (sysctl.tcpTwReuse !== 2) return sysctl.tcpTwReuse === 1;
+  // Not all that goes by lo is told apart, here as there.
+  return tw.boundDevIf === IFINDEX_LOOPBACK || isLoopback(tw.daddr) || isLoopback(tw.rcvSaddr);
 }

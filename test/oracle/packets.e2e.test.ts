@@ -18,6 +18,7 @@ import { KernelMachine, OurMachine } from './machine.js';
 import { QUEUE_SCENARIOS } from './queue-scenarios.js';
 import { compareSequences, sequenceOf } from './random-scenarios.js';
 import { REQUEST_SCENARIOS } from './request-scenarios.js';
+import { REUSE_SCENARIOS } from './reuse-scenarios.js';
 import { TIME_WAIT_SCENARIOS } from './time-wait-scenarios.js';
 
 const SEED = Number(process.env['TUNSTACK_SEED'] ?? 1);
@@ -35,6 +36,7 @@ const SUITES: readonly (readonly [string, readonly Scenario[], number])[] = [
   ['connect()', CONNECT_SCENARIOS, 1],
   ['Fast Open and ICMP errors', FASTOPEN_SCENARIOS, 1],
   ['TIME-WAIT and FIN-WAIT-2', TIME_WAIT_SCENARIOS, EACH],
+  ['connect() in the place of a TIME-WAIT', REUSE_SCENARIOS, 1],
 ];
 
 /** What is played here and now: one in `each`, and everything that is known to differ. */

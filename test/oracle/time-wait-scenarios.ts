@@ -217,6 +217,18 @@ const others: Scenario[] = [
     },
   },
   {
+    name: 'a FIN with the ACK of ours: the last ACK, and the one after it',
+    script: (play) => {
+      const listener = play.listener();
+      const flow = play.flow();
+      flow.handshake(FULL_OPTIONS);
+      listener.accept()?.close();
+      flow.in('F. 1:1(0) ack 2 win 500 <nop,nop,TS val 102 ecr 1000>');
+      flow.in('F. 1:1(0) ack 2 win 500 <nop,nop,TS val 103 ecr 1000>');
+      return undefined;
+    },
+  },
+  {
     name: 'both close at once',
     script: (play) => {
       const listener = play.listener();

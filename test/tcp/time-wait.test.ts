@@ -164,7 +164,7 @@ R 2:2(0) ${ts(1_000_020, 1000)} | - | gone | -
     fullTimeWait(c);
     c.peer.in(`. 2:2(0) ack 2 ${ts(1_000_050, 1000)}`);
     c.peer.in(syn(0, 1_000_050));
-    c.peer.out('. 2:2(0) ack 2 win 63 <nop,nop,TS val 1000 ecr 1000050>');
+    c.peer.out('. 2:2(0) ack 2 win 64 <nop,nop,TS val 1000 ecr 1000050>');
     expect(stateOf(c.host, c.peer)).to.equal('TIME-WAIT');
   });
 
@@ -330,19 +330,60 @@ describe('tcp: connect() over a TIME-WAIT of the same name', () => {
     };
   };
 
-  it('takes its place after a second when timestamps protect it, with a later ISN', () => {
+  it('takes its place when timestamps protect it, with a later ISN', () => {
     const { host, peer } = conversation();
     reusable(host);
     left(host, peer, FULL);
-    expect(again(host, peer)).to.equal(-EADDRNOTAVAIL);
-    host.advance(1000);
-    expect(again(host, peer), 'more than a second').to.equal(-EADDRNOTAVAIL);
-    host.advance(1);
-    expect(again(host, peer)).to.equal(-EINPROGRESS);
-    peer.out('S 65539:65539(0) <...>');
+    expect(again(host, peer), 'a port of bind() at once').to.equal(-EINPROGRESS);
+    // Timestamps are known to be there: whole segments of that size.
+    peer.out('S 65539:65539(0) win 65160 <mss 1460,sackOK,TS val 1000 ecr 8,nop,wscale 10>');
     expect(host.counter(Mib.TWRecycled)).to.equal(1);
     expect(host.stack.tcp.timewaits).to.equal(0);
     expect(stateOf(host, peer)).to.equal('SYN-SENT');
+  });
+
+  it('a port that connect() looks for must wait for tcp_tw_reuse_delay, the peer for its FIN', () => {
+    for (const [fin, delay, waitMs, between, expected] of [
+      [true, 1000, 1000, '', -EADDRNOTAVAIL],
+      [true, 1000, 1001, '', -EINPROGRESS],
+      [true, 300, 301, '', -EINPROGRESS],
+      // What comes meanwhile does not make the TIME-WAIT younger; the FIN that was missing does.
+      [true, 1000, 1001, `. 2:2(0) ack 2 ${ts(9, 1000)}`, -EINPROGRESS],
+      [false, 1000, 1001, '', -EADDRNOTAVAIL],
+      [false, 1000, 1001, `F. 1:1(0) ack 2 ${ts(9, 1000)}`, -EADDRNOTAVAIL],
+    ] as const) {
+      const sysctl = {
+        'net.ipv4.tcp_tw_reuse': 1,
+        'net.ipv4.tcp_tw_reuse_delay': delay,
+        'net.ipv4.ip_local_port_range': '50000 50000',
+      };
+      const { host, peer } = conversation({ sysctl });
+      peer.localPort = 50_000;
+      const { stack } = host;
+      const fd = stack.socket(0);
+      stack.connect(fd, peer.address, peer.port);
+      host.poll();
+      peer.out('S 0:0(0) <...>');
+      peer.in(`S. 0:0(0) ack 1 ${FULL}`);
+      host.close(fd);
+      peer.in(`${fin ? 'F.' : '.'} 1:1(0) ack 2 ${ts(8, 1000)}`);
+      host.advance(waitMs / 2);
+      if (between !== '') peer.in(between);
+      host.advance(waitMs / 2);
+      const what = `${fin} ${delay} ${waitMs} ${between}`;
+      expect(stack.connect(stack.socket(0), peer.address, peer.port), what).to.equal(expected);
+    }
+  });
+
+  it('an orphan in FIN-WAIT-2 knows the timestamp of the ACK that has brought it there', () => {
+    const c = conversation();
+    fullEstablished(c);
+    c.host.close(c.fd);
+    c.peer.in(`. 1:1(0) ack 2 ${ts(1_000_050, 1000)}`);
+    c.peer.in(`F. 1:1(0) ack 2 ${ts(1_000_049, 1000)}`);
+    expect(stateOf(c.host, c.peer)).to.equal('FIN-WAIT-2');
+    c.peer.in(`F. 1:1(0) ack 2 ${ts(1_000_050, 1000)}`);
+    expect(stateOf(c.host, c.peer)).to.equal('TIME-WAIT');
   });
 
   it('an ACK that the old one still owed is not sent any more', () => {

@@ -45,7 +45,6 @@ export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if (!checkSyn(tcp, tcb, seg)) return;
   // Fifth: ACK.
   if (!checkAck(tcp, tcb, seg)) return;
-  updateTsRecent(tcp, tcb, seg);
   // Whatever comes is an occasion to send what MSG_MORE has held back.
   if (tcb.more) {
     tcb.more = false;
@@ -76,6 +75,8 @@ function countSegments(tcb: Tcb, seg: Segment): void {
 function checkAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if (synOutstanding(tcb) && !completeHandshake(tcp, tcb, seg)) return false;
   if (!tcpAck(tcp, tcb, seg)) return false;
+  // Before a minisocket takes it over.
+  updateTsRecent(tcp, tcb, seg);
   return afterAck(tcp, tcb, seg);
 }
 

@@ -6,6 +6,7 @@
 import { Mib } from '../../net/mib.js';
 import { TIME_WAIT_US, type TimewaitSock, timewaitKill, timewaitReplace } from '../minisocks.js';
 import { rememberPeer } from '../proven-peers.js';
+import { selectWindow } from '../rcv-window.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before } from '../seq.js';
 import { setState, tcpDone } from '../set-state.js';
@@ -32,6 +33,8 @@ const ISN_STEP = 65_537;
  */
 export function enterTimeWait(tcp: Tcp, tcb: Tcb): void {
   rememberPeer(tcp, tcb);
+  // The window of the last ACK is chosen while there is a buffer (Linux: tcp_fin).
+  if ((tcb.pending & PENDING_ACK) !== 0) selectWindow(tcp, tcb);
   const tw = timewaitReplace(tcp, tcb, TCP_TIME_WAIT, TIME_WAIT_US);
   leaveAck(tcp, tcb, tw);
   setState(tcp, tcb, TCP_TIME_WAIT);
@@ -109,6 +112,7 @@ function finWait2Arrives(tcp: Tcp, tw: TimewaitSock, seg: Segment, old: boolean)
   tw.substate = TCP_TIME_WAIT;
   tw.rcvNxt = seg.endSeq;
   rememberTimestamp(tcp, tw, seg);
+  if (seg.hasTimestamp) tw.enteredUs = tcp.net.nowUs;
   restart(tcp, tw);
   tcp.mark(tw, PENDING_ACK);
   return TW_DONE;

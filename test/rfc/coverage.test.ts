@@ -137,6 +137,11 @@ describe('rfc: coverage', () => {
     expect(missing).to.deep.equal([]);
   });
 
+  it('no section of the family stands there twice', () => {
+    const tagged = FAMILY.map(familyTag);
+    expect(tagged.filter((tag, i) => tagged.indexOf(tag) !== i)).to.deep.equal([]);
+  });
+
   it('what the family has that is not here has a reason', () => {
     for (const { rfc, remark, absent } of FAMILY)
       if (absent) expect(remark, `${rfc}`).to.not.equal('');

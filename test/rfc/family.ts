@@ -52,14 +52,12 @@ const IP: readonly FamilyRow[] = [
     ['6.4', 'SHOULD', 'what was too large goes again at once, without a smaller window'],
   ]),
   ...rows(4821, [
-    ['7.4', 'SHOULD', 'a probe in the midst of the range, with enough text behind it'],
-    ['7.6', 'MUST', 'a probe that is lost alone lowers the range, not the window'],
-    ['7.7', 'SHOULD', 'black holes: smaller segments when nothing comes through'],
-  ]),
-  ...rows(4821, [
     ['7.4', 'SHOULD', 'a probe only with enough text behind it, and while nothing is being lost'],
     ['7.6', 'MUST', 'a probe that arrives is the new size, one lost alone is no congestion'],
-    ['7.7', '', 'when nothing comes through the size falls', 'if tcp_mtu_probing says so'],
+    [
+      ...(['7.7', 'SHOULD', 'black holes: smaller segments when nothing comes through'] as const),
+      'if tcp_mtu_probing says so',
+    ],
   ]),
   ...rows(1981, [['', 'MUST', 'path MTU discovery of IPv6', 'IPv6 is not there', 'absent']]),
   ...rows(6633, [['', 'MUST', 'source quench is ignored']]),

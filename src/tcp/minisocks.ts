@@ -13,7 +13,7 @@ import { SK_REQUEST, SK_TIMEWAIT } from '../reuseport/sock-common.js';
 import { drainProgress } from './drain.js';
 import { TcpSock } from './sock.js';
 import { TCP_CLOSE, TCP_NEW_SYN_RECV, TCP_TIME_WAIT } from './state.js';
-import type { Tcb } from './tcb.js';
+import { RTO_INITIAL_US, RTO_MAX_US, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 
 /** RFC 9293 MUST-13: 2 MSL, 60 s as in Linux. */
@@ -108,6 +108,11 @@ export function requestLeave(req: RequestSock): void {
   if (queue.reqs === 0 && listener.orphan && listener.state === TCP_CLOSE) {
     reuseportDetachSock(listener);
   }
+}
+
+/** How long the SYN-ACK timer runs now, µs: no knob bounds it (Linux: tcp_reqsk_timeout). */
+export function requestTimeoutUs(req: RequestSock): number {
+  return Math.min(RTO_INITIAL_US * 2 ** req.timeouts, RTO_MAX_US);
 }
 
 /** Forgets a half-open connection; nothing goes on the wire. */

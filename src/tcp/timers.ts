@@ -14,6 +14,7 @@ import { migrationTarget, requestMigrate } from './migrate.js';
 import {
   type RequestSock,
   requestDrop,
+  requestTimeoutUs,
   TIME_WAIT_US,
   type TimewaitSock,
   timewaitKill,
@@ -35,7 +36,7 @@ import {
   PENDING_TLP,
 } from './sock.js';
 import { inStates, SYNCHRONIZED, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT } from './state.js';
-import { RTO_INITIAL_US, RTO_MAX_US, RTO_MIN_US, type Tcb } from './tcb.js';
+import { RTO_INITIAL_US, RTO_MIN_US, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 import {
   armTimer,
@@ -47,6 +48,11 @@ import {
   TIME_RETRANS,
 } from './timer-arm.js';
 
+/**
+ * What doubling waits of a kernel take more than ours: its RTO is no less than the floor and a
+ * tick, and its longer timers go in steps. Measured with next to no round-trip time.
+ */
+const KERNEL_LATENESS = 0.035;
 /** Retries of an orphan whose peer answers, when tcp_orphan_retries is 0. */
 const ORPHAN_RETRIES = 8;
 
@@ -105,11 +111,16 @@ function delackTimer(tcp: Tcp, tcb: Tcb): void {
   tcp.mark(tcb, PENDING_ACK);
 }
 
-/** How long `retries` doublings from the RTO floor take (Linux: tcp_model_timeout), µs. */
-export function modelTimeoutUs(retries: number, baseUs: number): number {
-  const doublings = Math.floor(Math.log2(RTO_MAX_US / baseUs));
+/** How often a wait doubles from `baseUs` to at most `mostUs`. */
+function doublingsOf(baseUs: number, mostUs: number): number {
+  return Math.floor(Math.log2(mostUs / baseUs));
+}
+
+/** How long `retries` doublings from `baseUs` to `mostUs` take (Linux: tcp_model_timeout), µs. */
+export function modelTimeoutUs(retries: number, baseUs: number, mostUs: number): number {
+  const doublings = doublingsOf(baseUs, mostUs);
   if (retries <= doublings) return (2 ** (retries + 1) - 1) * baseUs;
-  return (2 ** (doublings + 1) - 1) * baseUs + (retries - doublings) * RTO_MAX_US;
+  return (2 ** (doublings + 1) - 1) * baseUs + (retries - doublings) * mostUs;
 }
 
 /** RFC 6298 5.4, 5.5, 5.6, RFC 9293 MUST-19: the wait doubles. */
@@ -126,12 +137,10 @@ function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
     tcb.retransStampUs = tcp.net.nowUs;
   }
   if (!probing) tcp.net.count(Mib.TCPTimeouts);
-  if (!probing && tcb.retransmits > 0 && timedOut(tcb, tcp.net.sysctl.tcpRetries1)) {
-    mtuBlackHole(tcp, tcb);
-  }
+  if (!probing && timedOut(tcb, tcp.net.sysctl.tcpRetries1, RTO_MIN_US)) mtuBlackHole(tcp, tcb);
   const tired = givesUp(tcp, tcb);
   fastopenDetectBlackhole(tcp, tcb, tired);
-  if (tcb.orphan && outOfResources(tcp, tcb, tcb.rtoUs < RTO_MAX_US || !tired)) return;
+  if (tcb.orphan && outOfResources(tcp, tcb, tcb.rtoUs < rtoMaxUs(tcb) || !tired)) return;
   if (tired) {
     abandon(tcp, tcb);
     return;
@@ -166,26 +175,36 @@ function countFailure(tcb: Tcb, s: Sender): void {
  * retransmissions, as long as it answers (RFC 9293 MUST-35, SHLD-17).
  */
 function givesUp(tcp: Tcp, tcb: Tcb): boolean {
-  const { sysctl, nowUs } = tcp.net;
-  if (userTimeoutOver(tcp, tcb)) return true;
-  if (tcb.sndWnd === 0 && !tcb.orphan) {
-    const mostUs = Math.min(2 * RTO_MAX_US, userTimeoutUs(tcb));
-    return nowUs - tcb.lastAckedUs > mostUs;
-  }
-  if (tcb.userTimeoutMs > 0) return false;
-  const alive = tcb.rtoUs < RTO_MAX_US;
-  const retries = tcb.orphan ? orphanRetries(tcp, tcb, alive) : sysctl.tcpRetries2;
-  return timedOut(tcb, retries);
+  if (tcb.sndWnd === 0 && !tcb.orphan) return probedInVain(tcp, tcb);
+  if (tcb.userTimeoutMs > 0) return userTimeoutOver(tcp, tcb);
+  const alive = tcb.rtoUs < rtoMaxUs(tcb);
+  const retries = tcb.orphan ? orphanRetries(tcp, tcb, alive) : tcp.net.sysctl.tcpRetries2;
+  return timedOut(tcb, retries, RTO_MIN_US);
 }
 
 /**
- * Has nothing come through for as long as so many retransmissions take at least (Linux:
- * retransmits_timed_out)? Ours may be the floor itself; a kernel's is always a little longer, so
- * that the first time-out makes no difference there.
+ * The window is closed on what is under way: for ever, while the peer answers and the user has set
+ * no limit (Linux: tcp_rtx_probe0_timed_out).
  */
-function timedOut(tcb: Tcb, retries: number): boolean {
+function probedInVain(tcp: Tcp, tcb: Tcb): boolean {
+  const { nowUs } = tcp.net;
+  const sinceUs = nowUs - tcb.retransStampUs;
+  if (sinceUs >= userTimeoutUs(tcb)) return true;
+  const mostUs = Math.min(2 * rtoMaxUs(tcb), userTimeoutUs(tcb));
+  return nowUs - tcb.lastAckedUs > mostUs && sinceUs > mostUs;
+}
+
+/**
+ * Has nothing come through for as long as so many retransmissions from `baseUs` on take at least
+ * (Linux: retransmits_timed_out)? The first wait is not counted: where our waits are just the
+ * doublings of the floor both sides are nearly the same, and a kernel's lateness decides.
+ */
+function timedOut(tcb: Tcb, retries: number, baseUs: number): boolean {
+  if (tcb.retransmits === 0) return false;
+  const mostUs = rtoMaxUs(tcb);
   const sinceUs = tcb.tcp.net.nowUs - tcb.retransStampUs;
-  return sinceUs >= modelTimeoutUs(retries, RTO_MIN_US) - RTO_MIN_US;
+  const doubledUs = Math.min(sinceUs, 2 ** (doublingsOf(baseUs, mostUs) + 1) * baseUs);
+  return sinceUs + doubledUs * KERNEL_LATENESS >= modelTimeoutUs(retries, baseUs, mostUs);
 }
 
 /** RFC 5482 3.1, RFC 9293 MUST-21, µs; Infinity = the limits of the sysctls hold. */
@@ -215,7 +234,7 @@ function clampedRtoUs(tcp: Tcp, tcb: Tcb, rtoUs: number): number {
 function outOfResources(tcp: Tcp, tcb: Tcb, alive: boolean): boolean {
   const { net } = tcp;
   const silentUs = net.nowUs - tcb.lastSentUs;
-  let weight = silentUs > 2 * RTO_MAX_US || !alive ? 2 : 1;
+  let weight = silentUs > 2 * rtoMaxUs(tcb) || !alive ? 2 : 1;
   if (tcb.softError !== 0) weight *= 2;
   if (tcp.orphans * weight <= net.sysctl.tcpMaxOrphans) return false;
   const closed = tcb.sndWnd === 0 && tcb.sndUna === tcb.sndNxt;
@@ -244,8 +263,8 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   // A Fast Open child may have been accepted already: it gets one more.
   const child = tcb.fastopenQueue !== null;
   const retries = child ? sysctl.tcpSynackRetries + 1 : sysctl.tcpSynRetries;
-  const limit = (tcb.synRetries > 0 ? tcb.synRetries : retries) + linear;
-  const expired = tcb.retransmits >= limit || userTimeoutOver(tcp, tcb);
+  const most = tcb.synRetries > 0 ? tcb.synRetries : retries;
+  const expired = tcb.retransmits >= most + linear || (!child && synTimedOut(tcp, tcb, most));
   if (!child) fastopenDetectBlackhole(tcp, tcb, expired);
   if (expired) {
     abandon(tcp, tcb);
@@ -264,6 +283,12 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   tcp.mark(tcb, tcb.state === TCP_SYN_SENT ? PENDING_SYN : PENDING_SYNACK);
 }
 
+/** As long as the retries would take if each wait doubled, or as the user would wait. */
+function synTimedOut(tcp: Tcp, tcb: Tcb, retries: number): boolean {
+  if (tcb.userTimeoutMs > 0) return userTimeoutOver(tcp, tcb);
+  return timedOut(tcb, retries, RTO_INITIAL_US);
+}
+
 /**
  * RFC 9293 MUST-36, MUST-37, SHLD-30: the window is closed; asks again, for ever while the peer
  * answers, but an orphan's only for a while.
@@ -276,7 +301,7 @@ function probeTimer(tcp: Tcp, tcb: Tcb): void {
   let limit = sysctl.tcpRetries2;
   let tired = sinceUs >= userTimeoutUs(tcb);
   if (tcb.orphan) {
-    const alive = tcb.rtoUs * 2 ** tcb.backoff < RTO_MAX_US;
+    const alive = tcb.rtoUs * 2 ** tcb.backoff < rtoMaxUs(tcb);
     limit = orphanRetries(tcp, tcb, alive);
     tired ||= !alive && tcb.backoff >= limit;
     if (!tired && outOfResources(tcp, tcb, true)) return;
@@ -286,7 +311,7 @@ function probeTimer(tcp: Tcp, tcb: Tcb): void {
     return;
   }
   tcb.probesOut++;
-  tcb.backoff++;
+  if (tcb.backoff < sysctl.tcpRetries2) tcb.backoff++;
   armXmitTimer(tcb, TIME_PROBE0, probe0WhenUs(tcb));
   tcp.net.count(Mib.TCPWinProbe);
   tcp.mark(tcb, PENDING_PROBE);
@@ -362,8 +387,7 @@ export function requestTimer(req: RequestSock, nowUs: number): void {
   const resend = !req.acked || req.timeouts >= listener.deferAccept - 1;
   if (req.timeouts === 0) listener.listen!.young--;
   req.timeouts++;
-  const rtoMax = net.sysctl.tcpRtoMaxMs * 1000;
-  net.timers.arm(req, nowUs + Math.min(RTO_INITIAL_US * 2 ** req.timeouts, rtoMax));
+  net.timers.arm(req, nowUs + requestTimeoutUs(req));
   if (orphaned) net.count(Mib.TCPMigrateReqSuccess);
   if (!resend) return;
   req.retransmits++;

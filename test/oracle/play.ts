@@ -261,7 +261,7 @@ export class Flow {
   /** The peer's address and port, and the machine's address. */
   readonly peer: number;
   readonly port: number;
-  private readonly server: number;
+  readonly server: number;
   private readonly device: number;
   readonly isn: number;
   /** The machine's initial sequence number, known from its SYN. */

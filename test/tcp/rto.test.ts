@@ -86,7 +86,7 @@ describe('tcp: RTT estimator', () => {
 describe('tcp: hypothetical time-out (Linux tcp_model_timeout)', () => {
   // RFC 6298 2.4, 2.5, 5.5.
   it('doubles from 200 ms to 120 s', () => {
-    const seconds = (retries: number) => modelTimeoutUs(retries, 200_000) / 1e6;
+    const seconds = (retries: number) => modelTimeoutUs(retries, 200_000, 120e6) / 1e6;
     expect(seconds(0)).to.equal(0.2);
     expect(seconds(3)).to.equal(3);
     expect(seconds(8)).to.equal(102.2);
@@ -136,12 +136,40 @@ describe('tcp: retransmission timer', () => {
   });
 
   it('tcp_retries2 decides', () => {
-    const r = rig({ sysctl: { 'net.ipv4.tcp_retries2': 3 } });
-    r.host.write(r.fd, 'hello');
-    r.host.advance(2999);
-    expect(r.tcb.state).to.equal(1);
-    r.host.advance(2);
-    expect(r.tcb.state).to.equal(7);
+    // Measured on Linux with next to no round-trip time: one time-out more below four.
+    for (const [retries, seconds] of [
+      [0, 0.6],
+      [1, 1.4],
+      [2, 3],
+      [3, 6.2],
+      [4, 6.2],
+      [5, 12.6],
+      [8, 102.2],
+    ] as const) {
+      const r = rig({ sysctl: { 'net.ipv4.tcp_retries2': retries } });
+      r.host.write(r.fd, 'hello');
+      r.host.advance(seconds * 1000 - 1);
+      expect(r.tcb.state, `${retries}`).to.equal(1);
+      r.host.advance(2);
+      expect(r.tcb.state, `${retries}`).to.equal(7);
+    }
+  });
+
+  it('tcp_rto_max_ms shortens what retries are worth', () => {
+    for (const [orphan, seconds] of [
+      [false, 15.4],
+      [true, 2.4],
+    ] as const) {
+      const sysctl = { 'net.ipv4.tcp_rto_max_ms': 1000 };
+      const r = rig({ sysctl });
+      r.host.write(r.fd, 'hello');
+      if (orphan) r.host.close(r.fd);
+      const gone = (): boolean => (orphan ? r.host.mem.fdsInUse === 1 : r.tcb.state === 7);
+      r.host.advance(seconds * 1000 - 10);
+      expect(gone(), `${orphan}`).to.equal(false);
+      r.host.advance(20);
+      expect(gone(), `${orphan}`).to.equal(true);
+    }
   });
 
   it('reports the soft error if there was one', () => {
@@ -163,16 +191,18 @@ describe('tcp: retransmission timer', () => {
     expect(r.host.stack.tcp.orphans).to.equal(0);
   });
 
-  it('an orphan on a path that is not alive does not try again', () => {
+  it('an orphan on a path that is not alive tries once', () => {
     const r = rig();
     r.tcb.rtoUs = 120_000_000;
     r.host.write(r.fd, 'hello');
     r.tcb.softError = 113;
     r.host.close(r.fd);
-    r.host.advance(119_000);
+    r.host.advance(239_000);
     expect(r.host.mem.fdsInUse).to.equal(2);
     r.host.advance(2000);
     expect(r.host.mem.fdsInUse).to.equal(1);
+    // The text, once more, and the FIN; when the wait is over nothing.
+    expect(r.host.sent.length).to.equal(3);
   });
 
   // RFC 9293 MUST-35, SHLD-17.

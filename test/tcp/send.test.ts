@@ -295,6 +295,31 @@ describe('tcp: zero-window probes', () => {
     r.peer.quiet();
   });
 
+  it('the waits double at most as often as tcp_retries2 says', () => {
+    const r = closed({ sysctl: { 'net.ipv4.tcp_retries2': 3 } });
+    const times = probes(r, 12, true);
+    expect(times.length).to.be.within(8, 9);
+    const waits = times.slice(1).map((time, i) => Math.round((time - times[i]!) / 200) * 200);
+    expect(waits.slice(0, 6)).to.deep.equal([400, 800, 1600, 1600, 1600, 1600]);
+  });
+
+  it('an answer does not keep a window that is closed on what is under way for ever', () => {
+    const r = rig();
+    expect(r.host.stack.setsockopt(r.fd, 6, 18, 5000, 0)).to.equal(0);
+    r.host.write(r.fd, 'hello');
+    r.peer.out('P. 1:6(5) ack 1');
+    r.peer.in('P. 1:2(1) ack 1 win 0', 'x');
+    r.peer.out('. 1:1(0) ack 2');
+    const start = r.host.nowUs;
+    while (r.tcb.state === 1) {
+      r.host.advance(50);
+      if (r.host.sent.length > 0) r.peer.in('. 2:2(0) ack 1 win 0');
+      r.host.sent.length = 0;
+    }
+    // TCP_USER_TIMEOUT from the first repetition on.
+    expect((r.host.nowUs - start) / 1e6).to.be.closeTo(5.2, 0.1);
+  });
+
   it('not answered: given up after tcp_retries2 of them', () => {
     const r = closed();
     const times = probes(r, 924, false);

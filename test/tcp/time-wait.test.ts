@@ -342,7 +342,7 @@ describe('tcp: connect() over a TIME-WAIT of the same name', () => {
     expect(stateOf(host, peer)).to.equal('SYN-SENT');
   });
 
-  it('a port that connect() looks for must wait for tcp_tw_reuse_delay, the peer for its FIN', () => {
+  it('a port that connect() looks for waits for tcp_tw_reuse_delay and for the FIN', () => {
     for (const [fin, delay, waitMs, between, expected] of [
       [true, 1000, 1000, '', -EADDRNOTAVAIL],
       [true, 1000, 1001, '', -EINPROGRESS],

@@ -17,7 +17,7 @@ import { ECN_OK } from '../ecn.js';
 import { inheritOptions } from '../inherit.js';
 import { initialCwnd } from '../init-transfer.js';
 import { migrationTarget, requestChosen } from '../migrate.js';
-import { type RequestSock, requestDrop, requestUnlink } from '../minisocks.js';
+import { type RequestSock, requestDrop, requestTimeoutUs, requestUnlink } from '../minisocks.js';
 import { advertisedMss, syncMss } from '../mss.js';
 import { mtupInit } from '../mtu-probe.js';
 import { TIMESTAMP_BYTES } from '../options.js';
@@ -30,7 +30,7 @@ import { between } from '../seq.js';
 import { destroy, setState, tcpDone } from '../set-state.js';
 import { PENDING_ACK, PENDING_SYNACK } from '../sock.js';
 import { TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV } from '../state.js';
-import { RTO_INITIAL_US, RTO_MAX_US, SS_CONNECTED, type Tcb } from '../tcb.js';
+import { SS_CONNECTED, type Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { armTimer } from '../timer-arm.js';
 import { keepIdleUs } from '../timers.js';
@@ -89,11 +89,6 @@ export function requestArrives(tcp: Tcp, req: RequestSock, seg: Segment, skb: Sk
 function answer(tcp: Tcp, req: RequestSock, seg: Segment): void {
   req.tos = seg.tos;
   tcp.mark(req, PENDING_ACK);
-}
-
-/** How long the SYN-ACK timer runs now. */
-function requestTimeoutUs(req: RequestSock): number {
-  return Math.min(RTO_INITIAL_US * 2 ** req.timeouts, RTO_MAX_US);
 }
 
 /** The peer has not seen our SYN-ACK: again, at most every 500 ms, and the timer starts anew. */

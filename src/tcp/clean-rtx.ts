@@ -15,7 +15,7 @@ import {
 import { mtuProbeAcked } from './mtu-probe.js';
 import { rackAdvance } from './rack.js';
 import { removeRenoSacks } from './recovery.js';
-import { rttSample } from './rtt.js';
+import { echoedRttUs, rttSample } from './rtt.js';
 import {
   LOST,
   NONE,
@@ -30,11 +30,7 @@ import { checkSackReordering, rateDelivered } from './sack.js';
 import type { Sender } from './sender.js';
 import { after, before } from './seq.js';
 import type { Tcb } from './tcb.js';
-import { tsNow } from './ts-clock.js';
 import { spuriousRetrans } from './undo.js';
-
-/** Least RTT that a timestamp can tell, µs. */
-const TICK_US = 1000;
 
 /** Times of the first and last segment acknowledged that was sent once, µs; -1 = there is none. */
 let firstAckUs = -1;
@@ -164,8 +160,7 @@ function updateRtt(tcb: Tcb, s: Sender, ev: AckEvent, sampleUs: number): boolean
   const { net } = tcb.tcp;
   let rttUs = sampleUs;
   if (rttUs < 0 && ev.hasEcho && (ev.flag & FLAG_DATA_ACKED) !== 0) {
-    const ticks = (tsNow(net.nowUs, tcb.tsOffset) - ev.tsecr) | 0;
-    if (ticks >= 0) rttUs = ev.rttUs = Math.max(ticks, 1) * TICK_US;
+    rttUs = ev.rttUs = echoedRttUs(tcb, ev.tsecr);
   }
   if (rttUs < 0) return false;
   const late = (ev.flag & FLAG_ACK_MAYBE_DELAYED) !== 0 && ev.rttUs > s.minRtt.value;

@@ -6,6 +6,11 @@
  */
 import { after } from './seq.js';
 import type { Tcb } from './tcb.js';
+import { tsNow } from './ts-clock.js';
+
+/** Least RTT that a timestamp can tell, µs, and the most that Linux believes, in units of it. */
+const TICK_US = 1000;
+const ECHO_TICKS_MOST = 2_147_482;
 
 /** Least wait between two window probes (TCP_TIMEOUT_MIN: two ticks of a kernel with HZ=250). */
 const PROBE_LEAST_US = 8000;
@@ -39,6 +44,12 @@ export function rttSample(tcb: Tcb, rttUs: number): void {
     }
   }
   setRto(tcb);
+}
+
+/** The round-trip time that an echoed timestamp tells, µs; -1: it is none of ours. */
+export function echoedRttUs(tcb: Tcb, tsecr: number): number {
+  const ticks = (tsNow(tcb.tcp.net.nowUs, tcb.tsOffset) - tsecr) | 0;
+  return ticks < 0 || ticks > ECHO_TICKS_MOST ? -1 : Math.max(ticks, 1) * TICK_US;
 }
 
 /** RTO from the estimator, without back-off; there has been a sample. */

@@ -24,7 +24,7 @@ import { cwndReduction } from './prr.js';
 import { rackReoTimeout } from './rack.js';
 import { enterLoss, enterRecovery } from './recovery.js';
 import { probe0WhenUs, rtoMaxUs } from './rtt.js';
-import { REXMIT_LOST, type Sender } from './sender.js';
+import { REXMIT_LOST, type Sender, senderOf } from './sender.js';
 import { synOutstanding, tcpDone, tcpFail } from './set-state.js';
 import {
   PENDING_ACK,
@@ -276,7 +276,7 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   tcb.totalRetrans++;
   tcb.retransmits++;
   // As after a handshake that took more than one retransmission.
-  if (child && tcb.retransmits > 1) tcb.cwnd = tcb.sndMss + 1;
+  if (child && tcb.retransmits === 2) enterLoss(tcb, senderOf(tcb));
   tcb.rttTimed = false;
   if (tcb.retransmits > linear) tcb.rtoUs = Math.min(tcb.rtoUs * 2, rtoMaxUs(tcb));
   tcb.retransUs = nowUs + clampedRtoUs(tcp, tcb, tcb.rtoUs);

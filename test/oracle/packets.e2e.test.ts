@@ -10,6 +10,7 @@ import { appliesHere, compare, type Scenario } from './compare.js';
 import { CONNECT_SCENARIOS } from './connect-scenarios.js';
 import { COOKIE_SCENARIOS } from './cookie-scenarios.js';
 import { FASTOPEN_SCENARIOS } from './fastopen-scenarios.js';
+import { FIRST_RTO_SCENARIOS } from './first-rto-scenarios.js';
 import { FULL } from './full.js';
 import { enterFreshNamespace } from './kernel-sockets.js';
 import { LIFE_SCENARIOS } from './life-scenarios.js';
@@ -35,6 +36,7 @@ const SUITES: readonly (readonly [string, readonly Scenario[], number])[] = [
   ['before and after accept()', LIFE_SCENARIOS, 1],
   ['connect()', CONNECT_SCENARIOS, 1],
   ['Fast Open and ICMP errors', FASTOPEN_SCENARIOS, 1],
+  ['RTO and window after a handshake', FIRST_RTO_SCENARIOS, 1],
   ['TIME-WAIT and FIN-WAIT-2', TIME_WAIT_SCENARIOS, EACH],
   ['connect() in the place of a TIME-WAIT', REUSE_SCENARIOS, 1],
 ];

@@ -214,7 +214,10 @@ describe('tcp: ICMP errors', () => {
     c.fd = c.host.accept(c.listener);
     c.host.write(c.fd, 'x');
     c.peer.out('P. 1:2(1) ack 1');
-    c.host.advance(1000);
+    // RFC 6298 5.7.
+    c.host.advance(2999);
+    c.peer.quiet();
+    c.host.advance(1);
     c.peer.out('P. 1:2(1) ack 1');
     c.peer.icmp(UNREACHABLE, 0);
     expect(c.host.stack.sock(c.fd)!.rtoUs).to.equal(1_000_000);

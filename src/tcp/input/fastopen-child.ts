@@ -4,10 +4,12 @@
  * judged as for a request, whose place the child has taken.
  */
 import { Mib } from '../../net/mib.js';
+import { CA_LOSS, CA_OPEN } from '../ca-state.js';
 import { fastopenQueueRemove } from '../fastopen-queue.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
+import { setCaState } from '../sender.js';
 import { PENDING_ACK, PENDING_SYNACK } from '../sock.js';
-import { RTO_INITIAL_US, type Tcb } from '../tcb.js';
+import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { rearmRto } from '../timer-arm.js';
 import { inWindow, oowLimited, oowRateLimited, pawsReject, tcpReset } from './checks.js';
@@ -66,6 +68,12 @@ function resetChild(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 export function fastopenEstablished(tcp: Tcp, tcb: Tcb): void {
   fastopenQueueRemove(tcp, tcb, false);
   tcb.retransmits = 0;
-  if (tcb.srttUs === 0) tcb.rtoUs = RTO_INITIAL_US;
-  if (tcb.sender !== null) rearmRto(tcb, tcb.sender);
+  const s = tcb.sender;
+  if (s === null) return;
+  // Lost SYN-ACKs have made that; there is no text that could end it.
+  if (tcb.caState === CA_LOSS && s.packetsOut === 0) {
+    s.undoing = false;
+    setCaState(tcb, CA_OPEN);
+  }
+  rearmRto(tcb, s);
 }

@@ -15,7 +15,7 @@ import { acceptQueueIsFull, acceptQueuePush } from '../accept-queue.js';
 import { drainProgress } from '../drain.js';
 import { ECN_OK } from '../ecn.js';
 import { inheritOptions } from '../inherit.js';
-import { initialCwnd } from '../init-transfer.js';
+import { handshakeRtt, initialCwnd } from '../init-transfer.js';
 import { migrationTarget, requestChosen } from '../migrate.js';
 import { type RequestSock, requestDrop, requestTimeoutUs, requestUnlink } from '../minisocks.js';
 import { advertisedMss, syncMss } from '../mss.js';
@@ -24,7 +24,6 @@ import { TIMESTAMP_BYTES } from '../options.js';
 import { recallPath } from '../path-cache.js';
 import { publishAddresses, publishChoice } from '../publish.js';
 import { initReceiveSpace } from '../rcv-space.js';
-import { rttSample } from '../rtt.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
 import { between } from '../seq.js';
 import { destroy, setState, tcpDone } from '../set-state.js';
@@ -241,9 +240,10 @@ function startFromRequest(
   child.rcvMss = Math.min(child.sndMss, child.rcvMss);
   initReceiveSpace(child, advertisedMss(tcp, child) - (child.tsOk ? TIMESTAMP_BYTES : 0));
   child.totalRetrans = req.retransmits;
-  child.cwnd = initialCwnd(req.retransmits);
+  child.cwnd = initialCwnd(child, seg, req.timeouts, req.retransmits, req.firstSentUs);
   // A cookie does not know when it was sent.
-  if (req.retransmits === 0 && req.firstSentUs > 0) rttSample(child, net.nowUs - req.firstSentUs);
+  const once = req.retransmits === 0 && req.firstSentUs > 0;
+  handshakeRtt(child, seg, once ? net.nowUs - req.firstSentUs : -1);
   if (child.keepalive) {
     child.keepUs = net.nowUs + keepIdleUs(tcp, child);
     armTimer(tcp, child);

@@ -9,13 +9,12 @@ import { ackNow, delayHandshakeAck } from '../ack-policy.js';
 import { ecnTakeSyn } from '../ecn.js';
 import { fastopenSynAck } from '../fastopen-client.js';
 import { fastopenCrossed } from '../fastopen-path.js';
-import { initialCwnd } from '../init-transfer.js';
+import { handshakeRtt, initialCwnd } from '../init-transfer.js';
 import { advertisedMss, syncMss } from '../mss.js';
 import { mtupInit } from '../mtu-probe.js';
 import { TIMESTAMP_BYTES } from '../options.js';
 import { publishAddresses } from '../publish.js';
 import { initReceiveSpace, WINDOW_FIELD_MOST } from '../rcv-space.js';
-import { rttSample } from '../rtt.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
 import { after, before } from '../seq.js';
 import { setState } from '../set-state.js';
@@ -52,7 +51,7 @@ export function synSentArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if ((seg.flags & SYN) === 0) return;
   takeSyn(tcp, tcb, seg);
   if (ack) established(tcp, tcb, seg);
-  else simultaneousOpen(tcp, tcb);
+  else simultaneousOpen(tcp, tcb, seg);
 }
 
 /**
@@ -116,8 +115,9 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.sndSml = tcb.sndUna;
   tcb.lastReceivedUs = tcb.lastSentUs = tcp.net.nowUs;
   const withText = tcb.tfo !== null && fastopenSynAck(tcp, tcb, tcb.tfo, seg);
-  if (tcb.rttTimed) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
-  tcb.cwnd = initialCwnd(tcb.retransmits);
+  handshakeRtt(tcb, seg, tcb.rttTimed ? tcp.net.nowUs - tcb.rttSentUs : -1);
+  const { retransmits } = tcb;
+  tcb.cwnd = initialCwnd(tcb, seg, retransmits, retransmits, tcb.retransStampUs);
   tcb.rttTimed = false;
   tcb.retransmits = tcb.backoff = 0;
   stopRetransmit(tcb);
@@ -132,8 +132,9 @@ function established(tcp: Tcp, tcb: Tcb, seg: Segment): void {
 }
 
 /** RFC 9293 MUST-10, 3.5 figure 7: both SYNs crossed; our SYN-ACK repeats our ISN. */
-function simultaneousOpen(tcp: Tcp, tcb: Tcb): void {
-  tcb.cwnd = initialCwnd(tcb.retransmits);
+function simultaneousOpen(tcp: Tcp, tcb: Tcb, seg: Segment): void {
+  const { retransmits } = tcb;
+  tcb.cwnd = initialCwnd(tcb, seg, retransmits, retransmits, tcb.retransStampUs);
   if (tcb.tfo !== null) fastopenCrossed(tcb);
   setState(tcp, tcb, TCP_SYN_RECV);
   tcb.rttTimed = true;

@@ -7,8 +7,8 @@ import { EPOLLOUT } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { ackCheck } from '../ack-policy.js';
 import { fastopenCrossedAcked, synEnd } from '../fastopen-path.js';
+import { handshakeRtt } from '../init-transfer.js';
 import { rememberPeer } from '../proven-peers.js';
-import { rttSample } from '../rtt.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before, between } from '../seq.js';
 import { closeSending, setState, synOutstanding, tcpDone } from '../set-state.js';
@@ -90,7 +90,7 @@ function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   tcb.maxWindow = Math.max(tcb.maxWindow, tcb.sndWnd);
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;
-  if (tcb.rttTimed) rttSample(tcb, tcp.net.nowUs - tcb.rttSentUs);
+  if (tcb.srttUs === 0) handshakeRtt(tcb, seg, tcb.rttTimed ? tcp.net.nowUs - tcb.rttSentUs : -1);
   tcb.rttTimed = false;
   if (tcb.tfo !== null) fastopenCrossedAcked(tcp, tcb, tcb.tfo, seg.ack);
   if (tcb.state === TCP_SYN_RECV) setState(tcp, tcb, TCP_ESTABLISHED, EPOLLOUT);

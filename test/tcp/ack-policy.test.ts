@@ -132,6 +132,11 @@ describe('tcp: ACK policy', () => {
     const r = late();
     r.peer.in('P. 1601:1611(10) ack 1');
     r.peer.quiet();
+    // Not while the application has not read it.
+    expect(r.host.stack.setsockopt(r.fd, 6, 12, 1, 0)).to.equal(0);
+    r.host.poll();
+    r.peer.quiet();
+    r.host.read(r.fd);
     expect(r.host.stack.setsockopt(r.fd, 6, 12, 1, 0)).to.equal(0);
     r.host.poll();
     r.peer.out('. 1:1(0) ack 1611');

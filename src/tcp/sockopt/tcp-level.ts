@@ -4,6 +4,7 @@
  */
 import { EPOLLOUT } from '../../net/epoll-bits.js';
 import { EINVAL, ENOENT, ENOPROTOOPT } from '../../net/errno.js';
+import { ringUsed } from '../../net/ring.js';
 import { BLOCK_OPTIONS, FILE_INQ } from '../../net/sockmem.js';
 import { ackNow } from '../ack-policy.js';
 import { CUBIC } from '../cong/cubic.js';
@@ -11,6 +12,7 @@ import { RENO } from '../cong/reno.js';
 import { getFastopenOption, setFastopenOption } from '../fastopen-option.js';
 import { currentMss } from '../mss.js';
 import { publishNotsent } from '../publish.js';
+import { windowUpdateDue } from '../rcv-window.js';
 import { PENDING_OUTPUT } from '../sock.js';
 import { CAN_SEND, inStates, SYNCHRONIZED, states, TCP_CLOSE, TCP_LISTEN } from '../state.js';
 import { RTO_INITIAL_US, RTO_MAX_US, type Tcb } from '../tcb.js';
@@ -159,13 +161,13 @@ function synAckPeriodSeconds(i: number): number {
 }
 
 /**
- * Linux __tcp_sock_set_quickack: also sends what is being held back; an even value only does that
- * once.
+ * Linux __tcp_sock_set_quickack: also sends what is being held back, if the application has read
+ * everything, as reading would (tcp_cleanup_rbuf); an even value only does that once.
  */
 function setQuickack(tcp: Tcp, tcb: Tcb, value: number): void {
   tcb.pingpong = value === 0;
   if (value === 0 || tcb.delackUs === Infinity || !inStates(tcb.state, CAN_SEND)) return;
-  ackNow(tcp, tcb);
+  if (ringUsed(tcp.ctl, tcb.rcvRing) === 0 || windowUpdateDue(tcp, tcb)) ackNow(tcp, tcb);
   tcb.pingpong = (value & 1) === 0;
 }
 

@@ -1,13 +1,15 @@
 /**
- * sendto() with MSG_FASTOPEN (RFC 7413 4.2.1; Linux tcp.c: tcp_sendmsg_fastopen): connect and write
- * in one call, so that the SYN can carry the first bytes. The stack says whether it has a cookie
- * for that; what goes on the wire is its business.
+ * Writing before there is a connection (RFC 7413 4.2.1; Linux tcp.c: tcp_sendmsg_fastopen):
+ * sendto() with MSG_FASTOPEN connects and writes in one call, so that the SYN can carry the first
+ * bytes; with TCP_FASTOPEN_CONNECT the first write does. The stack says whether it has a cookie for
+ * that; what goes on the wire is its business.
  */
 import { EINPROGRESS, EINVAL, EOPNOTSUPP } from '../net/errno.js';
-import { BLOCK_SNDTIMEO } from '../net/sockmem.js';
+import { BLOCK_SNDTIMEO, BLOCK_STATE } from '../net/sockmem.js';
 import type { SysContext } from './sys-context.js';
 import type { SockaddrArgument } from './sys-table.js';
-import { AF_UNSPEC, EPOLLOUT, MSG_DONTWAIT } from './uapi/constants.js';
+import { AF_UNSPEC, EPOLLOUT, MSG_DONTWAIT, TCP_SYN_SENT } from './uapi/constants.js';
+import { fileMaySend } from './uapi/file-block.js';
 import { OP_CONNECT, OP_PUBLISHED } from './uapi/layout.js';
 
 /** Third word of OP_CONNECT: with text to come. */
@@ -52,9 +54,49 @@ export function sendFastopen(
   } else if (begun !== -EINPROGRESS || !waits) {
     return begun;
   }
+  return finishOpening(context, fd, buffer, done, flags, write);
+}
+
+/** Does a write of that kind make a SYN and wait for its answer? */
+export function opensByWriting(context: SysContext, fd: number, flags: number): boolean {
+  const { mem } = context;
+  const at = mem.blockAt(fd);
+  if (mem.ctl[at + BLOCK_STATE] !== TCP_SYN_SENT || !fileMaySend(mem, at, TCP_SYN_SENT)) {
+    return false;
+  }
+  return (flags & MSG_DONTWAIT) === 0 && !context.isNonblocking(fd);
+}
+
+/**
+ * The first write with TCP_FASTOPEN_CONNECT, of a call that waits.
+ * @returns as sendFastopen
+ */
+export function writeOpening(
+  context: SysContext,
+  fd: number,
+  buffer: Uint8Array,
+  flags: number,
+  write: Write,
+): number {
+  const done = write(buffer, 0, flags | MSG_DONTWAIT);
+  return done < 0 ? done : finishOpening(context, fd, buffer, done, flags, write);
+}
+
+/** `done` bytes of `buffer` are for the SYN: waits for its answer, then writes the others. */
+function finishOpening(
+  context: SysContext,
+  fd: number,
+  buffer: Uint8Array,
+  done: number,
+  flags: number,
+  write: Write,
+): number {
+  const { port } = context;
+  // Until the stack has taken them the socket is writable because no SYN has left.
+  port.call(OP_PUBLISHED, fd);
   const ready = context.blocking.wait(fd, EPOLLOUT, context.endOf(fd, BLOCK_SNDTIMEO));
   if (ready === 0) return done > 0 ? done : -EINPROGRESS;
-  const ended = ready < 0 ? ready : port.call(OP_CONNECT, fd, host, portNumber);
+  const ended = ready < 0 ? ready : port.call(OP_CONNECT, fd);
   if (ended < 0) return ended;
   if (done === buffer.length) return done;
   const rest = write(buffer, done, flags);

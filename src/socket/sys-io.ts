@@ -12,7 +12,7 @@ import {
   SND_MORE,
 } from '../net/sockmem.js';
 import type { SysContext } from './sys-context.js';
-import { sendFastopen } from './sys-fastopen.js';
+import { opensByWriting, sendFastopen, type Write, writeOpening } from './sys-fastopen.js';
 import {
   errorQueueStatus,
   mayWait,
@@ -76,9 +76,13 @@ function fastopen(
   flags: number,
   address: SockaddrArgument | undefined,
 ): number {
-  return sendFastopen(context, fd, buffer, flags, address, (from, offset, how) =>
-    write(context, fd, from, offset, from.length - offset, how),
-  );
+  return sendFastopen(context, fd, buffer, flags, address, toConnected(context, fd));
+}
+
+/** Writes to `fd` for sys-fastopen.ts. */
+function toConnected(context: SysContext, fd: number): Write {
+  return (from, offset, how) =>
+    writeConnected(context, fd, from, offset, from.length - offset, how);
 }
 
 /** Linux: ___sys_sendmsg. No control message means anything to a sender here. */
@@ -163,10 +167,26 @@ function write(
   length: number,
   flags: number,
 ): number {
-  const { mem, port } = context;
-  const kind = fileKind(mem, fd);
+  const kind = fileKind(context.mem, fd);
   if (kind === KIND_EVENTFD) return writeCount(context, fd, buffer, offset, length);
   if (kind !== KIND_TCP) return kind < 0 ? -EBADF : -EINVAL;
+  if (length > 0 && opensByWriting(context, fd, flags)) {
+    const whole = buffer.subarray(offset, offset + length);
+    return writeOpening(context, fd, whole, flags, toConnected(context, fd));
+  }
+  return writeConnected(context, fd, buffer, offset, length, flags);
+}
+
+/** Linux: tcp_sendmsg_locked. Waits for room, and for the connection. */
+function writeConnected(
+  context: SysContext,
+  fd: number,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+  flags: number,
+): number {
+  const { mem, port } = context;
   let done = 0;
   let endMs = 0;
   for (;;) {
@@ -241,6 +261,10 @@ function writeVector(
 ): number {
   const last = buffers.findLastIndex((buffer) => buffer.length > 0);
   if (last < 0) return write(context, fd, NOTHING, 0, 0, flags);
+  // One SYN takes of all of them.
+  if (last > 0 && opensByWriting(context, fd, flags)) {
+    return writeOpening(context, fd, gathered(buffers), flags, toConnected(context, fd));
+  }
   let done = 0;
   for (let i = 0; i <= last; i++) {
     const buffer = buffers[i]!;

@@ -224,6 +224,66 @@ describe('socket: calls that wait', () => {
     );
   });
 
+  describe('the first write() after TCP_FASTOPEN_CONNECT', () => {
+    /** A socket whose SYN waits for text, which needs no cookie. */
+    function opening(to: { address: string; port: number }): number {
+      world.sysctl.tcpFastopen = 0x607;
+      const fd = world.sys.socket(c.AF_INET, c.SOCK_STREAM, 0);
+      expect(world.sys.setsockopt(fd, c.SOL_TCP, c.TCP_FASTOPEN_CONNECT, 1)).to.equal(0);
+      expect(timed(() => world.sys.connect(fd, to))).to.deep.equal([0, 0]);
+      return fd;
+    }
+
+    function listening(): { listener: number; to: { address: string; port: number } } {
+      const to = { address: ADDRESS, port: nextPort++ };
+      const listener = world.other.socket(c.AF_INET, c.SOCK_STREAM | c.SOCK_NONBLOCK, 0);
+      world.other.bind(listener, to);
+      world.other.listen(listener, 5);
+      return { listener, to };
+    }
+
+    it('returns once there is a connection, with all that was written', () => {
+      const { sys, other } = world;
+      const { listener, to } = listening();
+      const fd = opening(to);
+      expect(sys.write(fd, new Uint8Array(100_000))).to.equal(100_000);
+      expect(sys.connect(fd, to)).to.equal(-errno.EISCONN);
+      const child = other.accept4(listener, c.SOCK_NONBLOCK);
+      const into = new Uint8Array(200_000);
+      let got = 0;
+      for (let count = 1; count > 0; got += Math.max(0, count)) count = other.read(child, into);
+      expect(got).to.equal(100_000);
+    });
+
+    it('tells that nobody listens, and the socket can be used again', () => {
+      const { sys } = world;
+      const fd = opening({ address: ADDRESS, port: 7 });
+      expect(sys.write(fd, text('abc'))).to.equal(-errno.ECONNREFUSED);
+      expect(sys.connect(fd, listening().to)).to.equal(0);
+      expect(sys.write(fd, text('abc'))).to.equal(3);
+    });
+
+    it('waits as long as SO_SNDTIMEO; then what the SYN has taken counts', () => {
+      const { sys } = world;
+      const fd = opening({ address: '198.18.0.77', port: 80 });
+      sys.setsockopt(fd, c.SOL_SOCKET, c.SO_SNDTIMEO, 1, 500_000);
+      expect(timed(() => sys.write(fd, new Uint8Array(5000)))).to.deep.equal([1420, 1500]);
+      expect(timed(() => sys.write(fd, text('more')))).to.deep.equal([-errno.EAGAIN, 1500]);
+    });
+
+    it('one SYN takes the buffers of writev(); who does not wait is not kept', () => {
+      const { sys, other } = world;
+      const { listener, to } = listening();
+      expect(sys.writev(opening(to), [text('ab'), text('cde')])).to.equal(5);
+      const into = new Uint8Array(9);
+      expect(other.read(other.accept4(listener, c.SOCK_NONBLOCK), into)).to.equal(5);
+      const silent = opening({ address: '198.18.0.77', port: 80 });
+      const now = (): number => sys.sendto(silent, text('abc'), c.MSG_DONTWAIT);
+      expect(timed(now)).to.deep.equal([3, 0]);
+      expect(now()).to.equal(-errno.EAGAIN);
+    });
+  });
+
   it('whoever asks for EPOLLRDNORM or EPOLLPRI only is woken by them', () => {
     const [fd, peer] = pair();
     const epfd = world.sys.epoll_create1(0);

@@ -53,6 +53,20 @@ describe('tcp: SYN queue', () => {
     });
   }
 
+  it('listen(-1) asks for what somaxconn allows: 4096, in 5.0 128', () => {
+    for (const [profile, most] of [
+      ['6.18', 4096],
+      ['5.0', 128],
+    ] as const) {
+      const { host } = conversation({ profile });
+      for (const backlog of [-1, 2 ** 31 - 1, most + 1, most]) {
+        const fd = host.listen(80, backlog);
+        expect(host.stack.sock(fd)!.listen!.backlog).to.equal(most);
+        host.close(fd);
+      }
+    }
+  });
+
   it('keeps a quarter of tcp_max_syn_backlog free while cookies are off', () => {
     const sysctl = { 'net.ipv4.tcp_syncookies': 0, 'net.ipv4.tcp_max_syn_backlog': 8 };
     const { host } = conversation({ sysctl });

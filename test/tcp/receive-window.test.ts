@@ -116,6 +116,11 @@ describe('tcp: receive window', () => {
       r.peer.out('. 1:1(0) ack 11');
       expect(r.host.counter(Mib.BeyondWindow) - before).to.equal(profile === '5.0' ? 0 : 1);
       readAll(r.host, r.fd);
+      // What begins there is refused by all, and counted by those that have the counter.
+      const beyond = edgeOf(r) + 1;
+      send(r, beyond, beyond + 10);
+      expect(r.host.sent.splice(0).length).to.be.greaterThan(0);
+      expect(r.host.counter(Mib.BeyondWindow) - before).to.equal(profile === '5.0' ? 0 : 2);
     }
   });
 

@@ -131,6 +131,21 @@ describe('tcp: SYN cookies', () => {
     expect(host.counter(Mib.SyncookiesFailed)).to.equal(1);
   });
 
+  it('a SYN-ACK that brings a good cookie is none, nor is a RST', () => {
+    const [host, listener] = flooded();
+    const peer = new Peer(host);
+    peer.in('S 0:0(0) <mss 1460>');
+    peer.out('S. 0:0(0) ack 1 <...>');
+    peer.in('S. 1:1(0) ack 1');
+    peer.out('R 1:1(0)');
+    peer.in('R. 1:1(0) ack 1');
+    peer.quiet();
+    expect(host.counter(Mib.SyncookiesRecv)).to.equal(0);
+    expect(host.accept(listener)).to.equal(-EAGAIN);
+    peer.in('. 1:1(0) ack 1');
+    expect(host.accept(listener)).to.be.above(0);
+  });
+
   it('a cookie is good for this minute and the next', () => {
     // The clock stands at one second, in minute 0.
     for (const [ms, good] of [

@@ -19,12 +19,15 @@ describe('fuzz: packets', function () {
       ...['LISTEN', 'NEW-SYN-RECV', 'SYN-SENT', 'SYN-RECV', 'ESTAB', 'FIN-WAIT-1', 'FIN-WAIT-2'],
       ...['CLOSE-WAIT', 'CLOSING', 'LAST-ACK orphan', 'TIME-WAIT minisock'],
       ...['FIN-WAIT-2 minisock', 'FIN-WAIT-1 orphan', 'FIN-WAIT-1 orphan Fast Open'],
+      'reopens TIME-WAIT',
     ].map((name) => `packet ${name}`);
     const counters = [
       ...['TCPChallengeACK', 'SyncookiesRecv', 'SyncookiesFailed', 'TCPFastOpenPassive'],
       ...['TCPFastOpenCookieReqd', 'IcmpInDestUnreachs', 'IcmpOutEchoReps', 'TcpInCsumErrors'],
       ...['IpReasmFails', 'IpInHdrErrors', 'IpInAddrErrors', 'TCPSACKDiscard', 'TCPOFOQueue'],
       ...['TCPFastRetrans', 'TCPTimeouts', 'ListenOverflows', 'TCPDSACKRecv', 'TCPLossUndo'],
+      ...['PAWSActive', 'PAWSEstab', 'PAWSTimewait', 'TSEcrRejected', 'TWRecycled'],
+      ...['TCPKeepAlive', 'OutOfWindowIcmps', 'TCPACKSkippedTimeWait', 'TCPMigrateReqSuccess'],
       ...['TCPAbortOnData', 'TCPAbortOnClose', 'TCPAbortOnTimeout', 'TCPSYNChallenge'],
     ].map((name) => `mib ${name}`);
     const blind = [...states, ...counters].filter((name) => coverage.count(name) === 0);

@@ -2,6 +2,13 @@
  * Connections that a fuzzer brings into every TCP state by an ordinary exchange (RFC 9293 3.3.2):
  * the peer's side of each, with the numbers that the stack expects next, learnt from what it sends.
  */
+import { EINPROGRESS } from '../../net/errno.js';
+import {
+  IP_LOCAL_PORT_RANGE,
+  IPPROTO_IP,
+  SO_REUSEADDR,
+  SOL_SOCKET,
+} from '../../socket/uapi/constants.js';
 import type { SimHost } from '../host.js';
 import { ACK, FIN, type PacketBuilder, type SegmentFields, SYN } from './packet-builder.js';
 
@@ -19,8 +26,16 @@ export const GOALS = [
   'fin-wait-2',
   'fin-wait-2 orphan',
   'time-wait',
+  'active time-wait',
 ] as const;
 export type Goal = (typeof GOALS)[number];
+
+/** Those that the stack opens. */
+const ACTIVE: ReadonlySet<Goal> = new Set(['syn-sent', 'syn-recv', 'active time-wait']);
+
+export function isActive(goal: Goal): boolean {
+  return ACTIVE.has(goal);
+}
 
 const SHUT_WR = 1;
 const WINDOW = 65_535;
@@ -37,14 +52,40 @@ export class Conversation {
   /** The stack's last timestamp, and the peer's. */
   tsecr = 0;
   tsval = 1;
+  /** Both sides have timestamps, SACK and window scale, if the stack has them. */
+  readonly stamped: boolean;
+  /** The stack opens it, from a port of its own choice or of bind()'s. */
+  readonly chooses: boolean;
   /** The stack's descriptor, or -1. */
   fd = -1;
 
-  constructor(peer: number, sport: number, dport: number, isn: number) {
+  constructor(
+    peer: number,
+    ports: readonly [sport: number, dport: number],
+    isn: number,
+    habits: { readonly stamped: boolean; readonly chooses: boolean },
+  ) {
     this.peer = peer;
-    this.sport = sport;
-    this.dport = dport;
+    [this.sport, this.dport] = ports;
     this.seq = isn;
+    this.stamped = habits.stamped;
+    this.chooses = habits.chooses;
+  }
+
+  /** Another connection of the same addresses begins. */
+  forget(): void {
+    this.una = this.ack = 0;
+  }
+
+  /** Options of the next segment: what an ordinary peer has in it. */
+  options(flags: number): number[] {
+    if (!this.stamped) return [];
+    const out = (flags & SYN) !== 0 ? [2, 4, 5, 180, 3, 3, 7, 1, 4, 2] : [1, 1];
+    out.push(8, 10);
+    for (const value of [++this.tsval, this.tsecr]) {
+      out.push((value >>> 24) & 255, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
+    }
+    return out;
   }
 
   /** A segment of the stack's has come: `end` is its number after its last byte. */
@@ -68,6 +109,8 @@ export class Player {
   private readonly builder: PacketBuilder;
   private readonly accept: () => number;
   private readonly deliver: (packet: Uint8Array) => void;
+  /** Connections that the stack has begun. */
+  connects = 0;
 
   constructor(
     host: SimHost,
@@ -83,7 +126,7 @@ export class Player {
 
   private send(talk: Conversation, flags: number, payload = 0): void {
     const fields = talk.fields(this.host.address, flags, payload);
-    this.deliver(this.builder.segment(fields, []));
+    this.deliver(this.builder.segment(fields, talk.options(flags)));
     const isSequenced = flags & (SYN | FIN) ? 1 : 0;
     // Until the stack has said so itself.
     talk.seq = (fields.seq + payload + isSequenced) | 0;
@@ -92,9 +135,10 @@ export class Player {
   /** Brings `talk` into a state, as far as the stack lets it. */
   play(talk: Conversation, goal: Goal): void {
     if (goal === 'listen') return;
-    if (goal === 'syn-sent' || goal === 'syn-recv') {
-      this.connect(talk);
+    if (isActive(goal)) {
+      if (!this.connect(talk)) return;
       if (goal === 'syn-recv') this.send(talk, SYN);
+      else if (goal === 'active time-wait') this.finishActive(talk);
       return;
     }
     this.send(talk, SYN);
@@ -104,14 +148,50 @@ export class Player {
     if (talk.fd >= 0 && goal !== 'established') this.finish(talk, goal);
   }
 
-  private connect(talk: Conversation): void {
+  /** The stack opens `talk`, a second time as well: where a TIME-WAIT is left, in its place. */
+  connect(talk: Conversation): boolean {
     const { stack } = this.host;
+    const { dport } = talk;
     const fd = stack.socket(0);
-    if (fd < 0) return;
+    if (fd < 0) return false;
+    talk.forget();
+    if (talk.chooses) {
+      stack.setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, (dport << 16) | dport, 0);
+    } else {
+      stack.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1, 0);
+      stack.bind(fd, 0, dport);
+    }
+    // Without its port the connection would be another one.
+    const bound = talk.chooses || stack.sock(fd)?.num === dport;
+    if (!bound || stack.connect(fd, talk.peer, talk.sport) !== -EINPROGRESS) {
+      stack.close(fd);
+      return false;
+    }
     talk.fd = fd;
-    stack.bind(fd, 0, talk.dport);
-    stack.connect(fd, talk.peer, talk.sport);
+    this.connects++;
     this.host.poll(stack.net.nowUs);
+    return true;
+  }
+
+  /** The peer opens `talk` anew, `step` beyond its last number. */
+  reopen(talk: Conversation, step: number): void {
+    talk.seq = (talk.seq + step) | 0;
+    talk.forget();
+    this.send(talk, SYN);
+    this.send(talk, ACK);
+    if (talk.fd < 0) talk.fd = this.accept();
+  }
+
+  /** The stack closes what it has opened. */
+  private finishActive(talk: Conversation): void {
+    const { seq } = talk;
+    this.send(talk, SYN | ACK);
+    talk.seq = (seq + 1) | 0;
+    this.host.stack.shutdown(talk.fd, SHUT_WR);
+    this.host.poll(this.host.stack.net.nowUs);
+    this.send(talk, ACK);
+    this.send(talk, FIN | ACK);
+    this.close(talk);
   }
 
   private finish(talk: Conversation, goal: Goal): void {

@@ -129,6 +129,8 @@ export class PacketBuilder {
     for (let at = 28; at < 28 + quoted; at++) buffer[at] = dice.u32() & 255;
     if (quoted >= IP_BYTES && dice.chance(0.8)) {
       view.setUint8(28, dice.chance(0.9) ? 0x45 : 0x4f);
+      // A later fragment would not get as far as a socket.
+      if (dice.chance(0.9)) view.setUint16(34, dice.pick([0, 0x2000, 0x4000]));
       view.setUint8(37, PROTOCOL_TCP);
       view.setInt32(40, fields.destination);
       view.setInt32(44, fields.source);

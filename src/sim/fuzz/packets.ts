@@ -12,10 +12,14 @@ import { SK_REQUEST, SK_TIMEWAIT } from '../../reuseport/sock-common.js';
 import {
   IPPROTO_TCP,
   MSG_OOB,
+  SO_KEEPALIVE,
   SO_REUSEPORT,
   SOL_SOCKET,
   TCP_DEFER_ACCEPT,
   TCP_FASTOPEN,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
 } from '../../socket/uapi/constants.js';
 import type { TimewaitSock } from '../../tcp/minisocks.js';
 import { STATE_NAMES } from '../../tcp/state.js';
@@ -28,7 +32,7 @@ import { Invariants } from '../invariants.js';
 import { drawOption, drawSysctls } from '../knobs.js';
 import { checkCounters, checkNothingLeft } from '../leaks.js';
 import { addressOf } from '../router.js';
-import { Conversation, GOALS, Player } from './conversation.js';
+import { Conversation, GOALS, isActive, Player } from './conversation.js';
 import { ACK, FIN, PacketBuilder, PSH, RST, type SegmentFields, SYN } from './packet-builder.js';
 
 /** Packets of an epoch, and how many of them come before the stack answers at most. */
@@ -48,6 +52,11 @@ const STEP_MOST = 100_000;
 /** A poll with nothing new may mark something again, but not for ever. */
 const POLLS_MOST = 1000;
 const PROTOCOL_TCP = 6;
+/** Kinds of TCP options. */
+const NOP = 1;
+const TIMESTAMPS = 8;
+/** How much older than the last one a timestamp may be: about a tick, or half of all numbers. */
+const AGES = [1, 2, 1000, 0x7fffffff] as const;
 /** What ends a connection is rarer than what goes on with it. */
 const KINDS: readonly number[] = [
   ...[ACK, ACK, ACK, ACK, ACK, ACK, ACK | PSH, ACK | PSH, ACK | PSH],
@@ -70,6 +79,16 @@ export interface PacketFuzzResult {
 
 function nothingYet(): PacketFuzzResult {
   return { packets: 0, answers: 0, epochs: 0, checks: 0, coverage: new Coverage() };
+}
+
+/** Where the timestamp of a segment of the stack's stands, 0 = it has none. */
+function timestampAt(view: DataView, options: number, end: number): number {
+  for (let at = options; at < end; ) {
+    const kind = view.getUint8(at);
+    if (kind === TIMESTAMPS) return at + 2;
+    at += kind === NOP ? 1 : view.getUint8(at + 1);
+  }
+  return 0;
 }
 
 /** The stack's link: learns from every segment what its peer should say next. */
@@ -96,9 +115,8 @@ class EchoLink implements CountedLink {
     const sequenced = (flags & SYN ? 1 : 0) + (flags & FIN ? 1 : 0);
     const seqEnd = (view.getInt32(start + 24) + payload + sequenced) | 0;
     if ((flags & RST) === 0) talk.heard(seqEnd, view.getInt32(start + 28), (flags & ACK) !== 0);
-    if (end - start >= 52 && view.getUint8(start + 42) === 8) {
-      talk.tsecr = view.getInt32(start + 44);
-    }
+    const at = timestampAt(view, start + 40, start + 20 + (view.getUint8(start + 32) >> 4) * 4);
+    if (at > 0) talk.tsecr = view.getInt32(at);
     return true;
   }
 }
@@ -115,7 +133,6 @@ class PacketFuzz {
   private second: number;
   private nowUs = 1_000_000;
   private nextPort: number = FIRST_PORT;
-  private connects = 0;
   private readonly scratch: Uint8Array = new Uint8Array(65_536);
 
   constructor(seed: number, arena: Uint8Array) {
@@ -126,6 +143,9 @@ class PacketFuzz {
     const sysctl = drawSysctls(dice, dice.chance(0.7));
     if (dice.chance(0.5)) sysctl['net.ipv4.tcp_fastopen'] = dice.pick(['3', '519']);
     if (dice.chance(0.3)) sysctl['net.ipv4.tcp_ecn'] = '1';
+    if (dice.chance(0.5)) sysctl['net.ipv4.tcp_tw_reuse'] = '1';
+    if (dice.chance(0.3)) sysctl['net.ipv4.tcp_mtu_probing'] = dice.pick(['1', '2']);
+    if (dice.chance(0.5)) sysctl['net.ipv4.tcp_migrate_req'] = '1';
     this.host = new SimHost({
       seed,
       index: 0,
@@ -277,13 +297,24 @@ class PacketFuzz {
     const port = this.nextPort++;
     if (this.nextPort > 60_000) this.nextPort = FIRST_PORT;
     const goal = dice.pick(GOALS);
-    const active = goal === 'syn-sent' || goal === 'syn-recv';
-    const dport = active ? 20_000 + (port % 10_000) : LISTEN_PORT;
-    const talk = new Conversation(addressOf(dice.int(1, 3)), port, dport, dice.u32() | 0);
+    const dport = isActive(goal) ? 20_000 + (port % 10_000) : LISTEN_PORT;
+    const habits = { stamped: dice.chance(0.6), chooses: dice.chance(0.5) };
+    const talk = new Conversation(addressOf(dice.int(1, 3)), [port, dport], dice.u32() | 0, habits);
     link.talks.set(port, talk);
-    if (active) this.connects++;
     this.player.play(talk, goal);
+    if (talk.fd >= 0 && dice.chance(0.2)) this.keepAlive(talk.fd);
     return talk;
+  }
+
+  private keepAlive(fd: number): void {
+    const { dice, host } = this;
+    const set = (level: number, name: number, value: number): void => {
+      host.stack.setsockopt(fd, level, name, value, 0);
+    };
+    set(IPPROTO_TCP, TCP_KEEPIDLE, dice.int(1, 4));
+    set(IPPROTO_TCP, TCP_KEEPINTVL, dice.int(1, 2));
+    set(IPPROTO_TCP, TCP_KEEPCNT, dice.int(1, 3));
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
   }
 
   /** One packet that is almost what the peer of `talk` would send. */
@@ -300,8 +331,9 @@ class PacketFuzz {
     this.pretendLoss(talk, fields);
     if (dice.chance(0.5)) builder.mutate(fields);
     talk.tsval += dice.pick([0, 1, 1, 10, dice.chance(0.01) ? -100_000 : 1]);
+    const tsval = talk.tsval - (dice.chance(0.1) ? dice.pick(AGES) : 0);
     const tsecr = dice.chance(0.9) ? talk.tsecr : dice.u32() | 0;
-    const options = builder.options((flags & SYN) !== 0, talk.tsval, tsecr, talk);
+    const options = builder.options((flags & SYN) !== 0, tsval, tsecr, talk);
     fields.payload = Math.min(fields.payload, 65_535 - 40 - options.length);
     const packet = builder.segment(fields, options);
     if (this.link.offload.checksum && dice.chance(0.1)) {
@@ -330,14 +362,32 @@ class PacketFuzz {
     if (dice.chance(0.5)) this.writeSome(talks);
     if (kind < 0.3) this.advance(dice.spread(1, 300_000));
     else if (kind < 0.31) this.advance(dice.spread(1, 100_000_000));
+    else if (kind < 0.32) this.advance(dice.spread(1_000_000, 10_000_000));
     else if (talk.fd >= 0 && kind < 0.6) host.read(talk.fd, this.scratch, dice.spread(1, 65_536));
     else if (talk.fd >= 0 && kind < 0.63) host.stack.shutdown(talk.fd, dice.int(0, 2));
     else if (talk.fd >= 0 && kind < 0.66) this.setOption(talk.fd);
     else if (kind < 0.7) this.retire(talks, talk);
-    else if (kind < 0.705) this.changeGroup();
+    else if (kind < 0.71) this.changeGroup();
     else if (talk.fd >= 0 && kind < 0.72) this.urgent(talk.fd);
+    else if (kind < 0.76) this.beginAgain(talks);
     this.acceptStrays();
     this.poll();
+  }
+
+  /** Where a TIME-WAIT is, either side opens the same connection again. */
+  private beginAgain(talks: readonly Conversation[]): void {
+    const { dice, player } = this;
+    const over = talks.filter((talk) => this.sockOf(talk)?.kind === SK_TIMEWAIT);
+    if (over.length === 0) return;
+    const talk = dice.pick(over);
+    player.close(talk);
+    if (talk.dport !== LISTEN_PORT) {
+      player.connect(talk);
+      return;
+    }
+    player.reopen(talk, dice.spread(1, 1 << 20));
+    const next = this.sockOf(talk)?.kind;
+    if (next !== SK_TIMEWAIT) this.result.coverage.add('packet reopens TIME-WAIT');
   }
 
   /** So that there is something to be acknowledged, or not. */
@@ -378,7 +428,7 @@ class PacketFuzz {
     this.result.coverage.merge(this.host.coverage);
     this.result.coverage.addMib(this.host.stack.net.mib);
     checkNothingLeft(this.host);
-    checkCounters(this.host, this.connects);
+    checkCounters(this.host, this.player.connects);
   }
 }
 

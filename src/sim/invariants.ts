@@ -33,6 +33,8 @@ const UNANSWERED_MOST = 5;
 /** What is remembered of a connection from one turn to the next. */
 class Watch {
   readonly tcb: Tcb;
+  /** The object may have become another connection's. */
+  readonly iss: number;
   rcvNxt: number;
   /** Right edges: what we have offered, and what the peer has. */
   rcvEdge: number;
@@ -43,6 +45,7 @@ class Watch {
 
   constructor(tcb: Tcb) {
     this.tcb = tcb;
+    this.iss = tcb.iss;
     this.rcvNxt = tcb.rcvNxt;
     this.rcvEdge = (tcb.rcvWup + tcb.rcvWnd) | 0;
     this.sndUna = tcb.sndUna;
@@ -131,7 +134,7 @@ export class Invariants {
       return;
     }
     let watch = this.watches[tcb.fd];
-    if (!watch || watch.tcb !== tcb) {
+    if (!watch || watch.tcb !== tcb || watch.iss !== tcb.iss) {
       watch = new Watch(tcb);
       this.watches[tcb.fd] = watch;
     }

@@ -18,8 +18,12 @@ import { TCP_ESTABLISHED } from './state.js';
 import { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 
-/** A connection is idle after that long without text and ACKs, µs. */
+/**
+ * A connection is idle after that long without text and ACKs, µs: less when there are more than
+ * CROWD objects, so that a crowd that comes fast does not need many more.
+ */
 export const PARK_AFTER_US = 500_000;
+const CROWD = 2048;
 /** One look takes at most so many descriptors, connections among them, and parks so many. */
 const DESCRIPTORS_MOST = 4096;
 const LOOKED_AT_MOST = 256;
@@ -59,6 +63,11 @@ export class Parking {
   /** The record of each parked descriptor, 0 = not parked. */
   private readonly recordOf: Int32Array;
   private readonly spare: Tcb[] = [];
+  /** Of connections that have ended in this turn: whoever ended them may still look at them. */
+  private readonly retired: Tcb[] = [];
+  /** Connections with an object of their own when the hand began its round, and since. */
+  private awake = 0;
+  private awakeSoFar = 0;
   /** How TCBs are recorded: like the first that was; and one as it is new. */
   private shape: Shape | null = null;
   private fresh: Shape | null = null;
@@ -94,7 +103,9 @@ export class Parking {
    * something that only time keeps from being parked.
    */
   turn(nowUs: number): void {
+    if (this.retired.length > 0) this.reclaim();
     if (nowUs < this.dueUs) return;
+    const restUs = this.afterUs * Math.min(1, CROWD / this.awake);
     const { socks } = this.tcp;
     const end = Math.min(this.hand + DESCRIPTORS_MOST, socks.length);
     let looked = 0;
@@ -103,18 +114,35 @@ export class Parking {
       const tcb = socks[this.hand];
       if (!tcb || tcb.state !== TCP_ESTABLISHED) continue;
       looked++;
-      if (nowUs - lastUsedUs(tcb) >= this.afterUs && mayPark(tcb)) {
+      if (nowUs - lastUsedUs(tcb) >= restUs && mayPark(tcb)) {
         this.park(tcb);
         parked++;
       } else if (tcb.keepUs === Infinity) this.again = true;
     }
+    this.awakeSoFar += looked - parked;
     if (this.hand < socks.length) {
       this.dueUs = nowUs + LOOK_US;
       return;
     }
     this.hand = 0;
-    this.dueUs = this.again ? nowUs + this.afterUs : Infinity;
+    this.dueUs = this.again ? nowUs + Math.max(LOOK_US, restUs) : Infinity;
     this.again = false;
+    this.awake = this.awakeSoFar;
+    this.awakeSoFar = 0;
+  }
+
+  /** The descriptor of `tcb` is free: from the next turn on the object may be another's. */
+  retire(tcb: Tcb): void {
+    // Requests may refer to what was a listener once.
+    if (this.afterUs === Infinity || tcb.listen !== null || tcb.reuseportCb !== null) return;
+    this.retired.push(tcb);
+  }
+
+  private reclaim(): void {
+    for (const tcb of this.retired) {
+      if (!tcb.dirty && this.spare.length < SPARE_MOST) this.spare.push(tcb);
+    }
+    this.retired.length = 0;
   }
 
   private park(tcb: Tcb): void {

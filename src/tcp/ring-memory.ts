@@ -132,6 +132,7 @@ export function releaseRings(tcp: Tcp, tcb: Tcb): void {
   if (detach(tcp, tcb.rcvRing) && detach(tcp, tcb.sndRing)) {
     forgetRinged(tcp, tcb);
     tcp.mem.freeFd(tcb.fd);
+    tcp.parking.retire(tcb);
   } else {
     tcp.lateDetach.push(tcb);
   }

@@ -67,6 +67,15 @@ describe('tcp: SYN queue', () => {
     }
   });
 
+  it('a SYN that finds no room in the table of connections is dropped and counted', () => {
+    const { host } = conversation();
+    host.listen(80, 8);
+    const ehash: { maxEntries: number; size: number } = host.stack.tcp.hashinfo.ehash;
+    ehash.maxEntries = 1;
+    expect(answered(host, peers(host, 3))).to.have.length(1);
+    expect([ehash.size, host.counter(Mib.ListenDrops)]).to.deep.equal([1, 2]);
+  });
+
   it('keeps a quarter of tcp_max_syn_backlog free while cookies are off', () => {
     const sysctl = { 'net.ipv4.tcp_syncookies': 0, 'net.ipv4.tcp_max_syn_backlog': 8 };
     const { host } = conversation({ sysctl });

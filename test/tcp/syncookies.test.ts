@@ -178,6 +178,7 @@ describe('tcp: SYN cookies', () => {
     for (const peer of peers) peer.in('. 1:1(0) ack 1');
     expect(host.sent).to.deep.equal([]);
     expect(host.counter(Mib.ListenOverflows)).to.equal(1);
+    expect(host.counter(Mib.ListenDrops)).to.equal(1);
     const third = new Peer(host, { port: 40_002 });
     third.in('S 0:0(0)');
     third.quiet();

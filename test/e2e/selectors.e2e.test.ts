@@ -115,7 +115,8 @@ suiteWith(['tun', 'ip'], 'end to end: selectors', () => {
     await withServe(['--select', path], async (serve) => {
       const answers = await ask(serve, 100, 1);
       const chosen = answers.findIndex(({ slot }) => slot !== 3);
-      expect(chosen).to.be.within(5, 40);
+      // Three where the machine is so busy that each call lasts 10 ms: no call costs more.
+      expect(chosen).to.be.within(3, 40);
       expectByHash(answers.slice(chosen + 1));
       expect(said(serve)).to.have.length(1);
       expect(said(serve)[0]).to.match(/detached: it is too slow .*; the hash chooses from now on$/);

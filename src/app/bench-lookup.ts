@@ -14,6 +14,7 @@ import { NetNs } from '../net/netns.js';
 import { IFINDEX_LINK, Skb } from '../net/skb.js';
 import { BLOCK_WORDS, SocketMemory } from '../net/sockmem.js';
 import { Sysctl } from '../net/sysctl.js';
+import { TCP_ESTABLISHED, TCP_LISTEN } from '../net/tcp-states.js';
 import { inetEhashfn, inetEhashInsert, inetEhashRemove } from '../reuseport/ehash.js';
 import { inetCskGetPort } from '../reuseport/get-port.js';
 import { inetHashListen } from '../reuseport/hash-listen.js';
@@ -23,8 +24,6 @@ import { SK_FULL, SockCommon } from '../reuseport/sock-common.js';
 import { seededRandom } from '../testing/memory-stack.js';
 import { ConnectionReads, MemberReads } from './bench-lookup-reads.js';
 
-const TCP_ESTABLISHED = 1;
-const TCP_LISTEN = 10;
 const SERVER: number = (198 << 24) | (18 << 16) | 1;
 const PORT = 80;
 /** As a machine that expects a million connections is set: net.ipv4.tcp_ehash_entries. */

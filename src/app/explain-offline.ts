@@ -8,6 +8,7 @@ import { NetNs } from '../net/netns.js';
 import { IFINDEX_LINK, Skb } from '../net/skb.js';
 import { SocketMemory } from '../net/sockmem.js';
 import { type Profile, Sysctl } from '../net/sysctl.js';
+import { TCP_LISTEN } from '../net/tcp-states.js';
 import { Decision } from '../reuseport/decision.js';
 import { type Explanation, explain, type SocketName } from '../reuseport/decision-json.js';
 import { inetCskGetPort } from '../reuseport/get-port.js';
@@ -46,7 +47,6 @@ export interface OfflineQuestion {
   dport: number;
 }
 
-const TCP_LISTEN = 10;
 /** The number of the first descriptor, as in a program that has stdin, stdout and stderr. */
 const FIRST_FD = 3;
 const SKB_BYTES = 4096;

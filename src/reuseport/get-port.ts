@@ -5,14 +5,12 @@
  */
 import { assert } from '../net/assert.js';
 import { EADDRINUSE } from '../net/errno.js';
+import { TCP_LISTEN, TCP_TIME_WAIT } from '../net/tcp-states.js';
 import type { BindBucket } from './bhash.js';
 import { fastReuseMatch, updateFastReuse } from './fast-reuse.js';
 import type { InetHashinfo } from './hashinfo.js';
 import { inetSkLocalPortRange } from './local-port-range.js';
 import { AF_INET6, type SockCommon } from './sock-common.js';
-
-const TCP_TIME_WAIT = 6;
-const TCP_LISTEN = 10;
 
 /**
  * A socket on `::`; any other IPv6 socket of this stack holds a v4-mapped address and counts as

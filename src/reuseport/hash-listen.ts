@@ -4,6 +4,7 @@
  * port it has got before (get-port.ts).
  */
 import { assert } from '../net/assert.js';
+import { TCP_LISTEN } from '../net/tcp-states.js';
 import {
   reuseportAddSock,
   reuseportAlloc,
@@ -14,8 +15,6 @@ import {
 } from './group.js';
 import type { InetHashinfo } from './hashinfo.js';
 import type { SockCommon } from './sock-common.js';
-
-const TCP_LISTEN = 10;
 
 /**
  * May `sk` join the group of the listener `sk2`? Both have the same local address and port, as they

@@ -6,6 +6,7 @@
 import { reciprocalScale } from '../net/hash.js';
 import { Mib } from '../net/mib.js';
 import type { Skb } from '../net/skb.js';
+import { TCP_ESTABLISHED } from '../net/tcp-states.js';
 import { mayMigrate, type ReuseportGroup } from './group.js';
 import type { InetHashinfo } from './hashinfo.js';
 import type { SelectorRequest } from './selector-request.js';
@@ -16,8 +17,6 @@ export const PICKED_BY_NONE = 0;
 export const PICKED_BY_HASH = 1;
 export const PICKED_BY_CPU = 2;
 export const PICKED_BY_SELECTOR = 3;
-
-const TCP_ESTABLISHED = 1;
 
 /**
  * What one call of a user's selector may take, µs. What it takes beyond that is owed; calls that

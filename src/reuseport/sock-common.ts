@@ -5,6 +5,7 @@
  * (tcp/minisocks.ts) extend it. Addresses are u32 in host order as int32 bit patterns (`| 0`);
  * ports are numbers in host order.
  */
+import { TCP_CLOSE } from '../net/tcp-states.js';
 import type { BindBucket } from './bhash.js';
 import type { ReuseportGroup } from './group.js';
 
@@ -19,8 +20,8 @@ export const SK_TIMEWAIT = 2;
 export class SockCommon {
   /** SK_*. */
   readonly kind: number;
-  /** TCP state with Linux's numbers (tcp/state.ts). */
-  state = 7;
+  /** TCP_*. */
+  state: number = TCP_CLOSE;
   family: number = AF_INET;
   /** Peer address and port; 0 while not connected. */
   daddr = 0;

@@ -23,24 +23,7 @@ import {
   KIND_TCP,
   type SocketMemory,
 } from '../net/sockmem.js';
-import { TCP_LISTEN } from './uapi/constants.js';
-
-/** States as ss names them, by Linux's numbers. */
-const STATE_NAMES: readonly string[] = [
-  'UNKNOWN',
-  'ESTAB',
-  'SYN-SENT',
-  'SYN-RECV',
-  'FIN-WAIT-1',
-  'FIN-WAIT-2',
-  'TIME-WAIT',
-  'UNCONN',
-  'CLOSE-WAIT',
-  'LAST-ACK',
-  'LISTEN',
-  'CLOSING',
-];
-
+import { STATE_NAMES, TCP_LISTEN } from '../net/tcp-states.js';
 export interface SocketEnd {
   address: string;
   port: number;
@@ -94,7 +77,7 @@ function rowAt(ctl: Int32Array, fd: number, at: number): SocketRow {
   const slot = ctl[at + BLOCK_SLOT]!;
   const listening = state === TCP_LISTEN;
   return {
-    state: STATE_NAMES[state] ?? STATE_NAMES[0]!,
+    state: STATE_NAMES[state] || 'UNKNOWN',
     recvQ: ringUsed(ctl, at + BLOCK_RCV),
     sendQ: listening ? ctl[at + BLOCK_RCV + RING_LIMIT]! : ringUsed(ctl, at + BLOCK_SND),
     local: endAt(ctl, at + BLOCK_LADDR, at + BLOCK_LPORT),

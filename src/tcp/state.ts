@@ -1,37 +1,37 @@
 /**
- * The states of a connection (RFC 9293 3.3.2) with Linux's numbers (include/net/tcp_states.h) and
- * the table of allowed transitions. `set-state.ts` is the only door through which a state changes;
- * this file only says which moves exist.
+ * The states of a connection (RFC 9293 3.3.2): sets of them, and the table of allowed transitions.
+ * `set-state.ts` is the only door through which a state changes; this file only says which moves
+ * exist.
  */
-export const TCP_ESTABLISHED = 1;
-export const TCP_SYN_SENT = 2;
-export const TCP_SYN_RECV = 3;
-export const TCP_FIN_WAIT1 = 4;
-export const TCP_FIN_WAIT2 = 5;
-export const TCP_TIME_WAIT = 6;
-export const TCP_CLOSE = 7;
-export const TCP_CLOSE_WAIT = 8;
-export const TCP_LAST_ACK = 9;
-export const TCP_LISTEN = 10;
-export const TCP_CLOSING = 11;
-export const TCP_NEW_SYN_RECV = 12;
+import {
+  TCP_CLOSE,
+  TCP_CLOSE_WAIT,
+  TCP_CLOSING,
+  TCP_ESTABLISHED,
+  TCP_FIN_WAIT1,
+  TCP_FIN_WAIT2,
+  TCP_LAST_ACK,
+  TCP_LISTEN,
+  TCP_SYN_RECV,
+  TCP_SYN_SENT,
+  TCP_TIME_WAIT,
+} from '../net/tcp-states.js';
 
-/** Names as ss prints them, by state number. */
-export const STATE_NAMES: readonly string[] = [
-  '',
-  'ESTAB',
-  'SYN-SENT',
-  'SYN-RECV',
-  'FIN-WAIT-1',
-  'FIN-WAIT-2',
-  'TIME-WAIT',
-  'UNCONN',
-  'CLOSE-WAIT',
-  'LAST-ACK',
-  'LISTEN',
-  'CLOSING',
-  'SYN-RECV',
-];
+export {
+  STATE_NAMES,
+  TCP_CLOSE,
+  TCP_CLOSE_WAIT,
+  TCP_CLOSING,
+  TCP_ESTABLISHED,
+  TCP_FIN_WAIT1,
+  TCP_FIN_WAIT2,
+  TCP_LAST_ACK,
+  TCP_LISTEN,
+  TCP_NEW_SYN_RECV,
+  TCP_SYN_RECV,
+  TCP_SYN_SENT,
+  TCP_TIME_WAIT,
+} from '../net/tcp-states.js';
 
 /** Bit set of states, for tests like `inStates(state, SYNCHRONIZED)`. */
 export function states(...list: number[]): number {

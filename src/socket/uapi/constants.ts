@@ -3,7 +3,7 @@
  * Only what this stack gives a meaning to, and what a program may pass expecting to be told that it
  * is not supported. Kernel: include/uapi/{linux/in.h, linux/tcp.h, linux/eventpoll.h,
  * asm-generic/socket.h, asm-generic/fcntl.h, asm-generic/poll.h, asm-generic/ioctls.h},
- * include/linux/{net,socket}.h. Owns no code.
+ * include/linux/{net,socket}.h. Owns no code; what the core looks at, too, is in net.
  */
 
 export const AF_UNSPEC = 0;
@@ -143,16 +143,18 @@ export const MSG_MORE = 0x8000;
 export const MSG_FASTOPEN = 0x20000000;
 
 /** Readiness bits; poll() and epoll share their values. */
-export const EPOLLIN = 0x1;
-export const EPOLLPRI = 0x2;
-export const EPOLLOUT = 0x4;
-export const EPOLLERR = 0x8;
-export const EPOLLHUP = 0x10;
+export {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+} from '../../net/epoll-bits.js';
 export const EPOLLRDNORM = 0x40;
 export const EPOLLRDBAND = 0x80;
 export const EPOLLWRNORM = 0x100;
 export const EPOLLWRBAND = 0x200;
-export const EPOLLRDHUP = 0x2000;
 /** Modes of an epoll interest. */
 export const EPOLLEXCLUSIVE = 0x10000000;
 export const EPOLLWAKEUP = 0x20000000;
@@ -201,14 +203,16 @@ export const SIOCOUTQNSD = 0x894b;
 export const SIOCATMARK = 0x8905;
 
 /** TCP states, include/net/tcp_states.h. */
-export const TCP_ESTABLISHED = 1;
-export const TCP_SYN_SENT = 2;
-export const TCP_SYN_RECV = 3;
-export const TCP_FIN_WAIT1 = 4;
-export const TCP_FIN_WAIT2 = 5;
-export const TCP_TIME_WAIT = 6;
-export const TCP_CLOSE = 7;
-export const TCP_CLOSE_WAIT = 8;
-export const TCP_LAST_ACK = 9;
-export const TCP_LISTEN = 10;
-export const TCP_CLOSING = 11;
+export {
+  TCP_CLOSE,
+  TCP_CLOSE_WAIT,
+  TCP_CLOSING,
+  TCP_ESTABLISHED,
+  TCP_FIN_WAIT1,
+  TCP_FIN_WAIT2,
+  TCP_LAST_ACK,
+  TCP_LISTEN,
+  TCP_SYN_RECV,
+  TCP_SYN_SENT,
+  TCP_TIME_WAIT,
+} from '../../net/tcp-states.js';

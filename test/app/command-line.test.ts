@@ -1,27 +1,13 @@
 /** What may be typed, and what is said to what may not: flags, commands, exit codes. */
 import { resolve } from 'node:path';
 import { expect } from 'chai';
-import type { Io } from '../../src/app/command.js';
 import { UsageError } from '../../src/app/command.js';
 import { doctorLines } from '../../src/app/doctor.js';
 import { editDistance, nearest, parseFlags } from '../../src/app/flags.js';
-import { COMMANDS, main } from '../../src/app/main.js';
+import { COMMANDS } from '../../src/app/main.js';
 import { parseServeOptions, WORKERS_MAX } from '../../src/app/serve-options.js';
 import { version } from '../../src/app/version.js';
-
-/** Runs one command line and collects what it says. */
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (line) => out.push(line),
-    err: (line) => err.push(line),
-    env: {},
-    color: false,
-  };
-  const code = await main(argv, io);
-  return { code, out: out.join('\n'), err: err.join('\n') };
-}
+import { run } from './run-main.js';
 
 describe('app/flags', () => {
   const flags = [

@@ -4,15 +4,15 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { FailedError, type Io, UsageError } from '../../src/app/command.js';
+import { FailedError, UsageError } from '../../src/app/command.js';
 import { ask } from '../../src/app/control-client.js';
 import { defaultControlPath, PATH_MAX_BYTES } from '../../src/app/control-protocol.js';
 import { type ControlAnswers, ControlServer, isLive } from '../../src/app/control-server.js';
 import { lsofLines } from '../../src/app/lsof.js';
-import { main } from '../../src/app/main.js';
 import { nstatLines } from '../../src/app/nstat.js';
 import { type ShownSocket, selectSockets } from '../../src/app/socket-table.js';
 import { ssLines } from '../../src/app/ss.js';
+import { run } from './run-main.js';
 
 const row = (fields: Partial<ShownSocket>): ShownSocket => ({
   state: 'ESTAB',
@@ -61,19 +61,6 @@ async function fails(promise: Promise<unknown>, what: RegExp): Promise<void> {
   );
   expect(error).to.be.instanceOf(FailedError);
   expect((error as FailedError).message).to.match(what);
-}
-
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (line) => out.push(line),
-    err: (line) => err.push(line),
-    env: {},
-    color: false,
-  };
-  const code = await main(argv, io);
-  return { code, out: out.join('\n'), err: err.join('\n') };
 }
 
 describe('app/control', () => {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { FailedError, type Io, UsageError } from '../../src/app/command.js';
+import { FailedError, UsageError } from '../../src/app/command.js';
 import type { ControlFields } from '../../src/app/control-protocol.js';
 import { type ControlAnswers, ControlServer } from '../../src/app/control-server.js';
 import {
@@ -27,6 +27,7 @@ import { main } from '../../src/app/main.js';
 import type { ShownSocket } from '../../src/app/socket-table.js';
 import { T_BEAT, T_SLEEPING, threadAt } from '../../src/socket/uapi/layout.js';
 import { createCtl, layoutOf } from '../../src/socket/uapi/shared.js';
+import { listening } from './run-main.js';
 
 const STATUS: DrainStatus = {
   worker: 2,
@@ -202,14 +203,7 @@ describe('app/drain', () => {
     });
 
     async function drain(...argv: string[]) {
-      const out: string[] = [];
-      const err: string[] = [];
-      const io: Io = {
-        out: (line) => out.push(line),
-        err: (line) => err.push(line),
-        env: {},
-        color: false,
-      };
+      const { io, out, err } = listening();
       const code = await main(['drain', ...argv, '--control', join(directory, 'c')], io);
       return { code, out, err };
     }

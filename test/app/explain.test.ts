@@ -1,26 +1,14 @@
 /** `tunstack explain`: its command line, and the lookup without a stack. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import type { Io } from '../../src/app/command.js';
 import { explainRunning } from '../../src/app/explain.js';
-import { main } from '../../src/app/main.js';
 import type { Explanation } from '../../src/reuseport/decision-json.js';
 import { readVectors } from '../reuseport/fixtures.js';
+import { run as runMain } from './run-main.js';
 
 const ENDS = ['198.18.0.254:51702', '198.18.0.1:80'];
 
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (line) => out.push(line),
-    err: (line) => err.push(line),
-    env: {},
-    color: false,
-  };
-  const code = await main(['explain', ...argv], io);
-  return { code, out: out.join('\n'), err: err.join('\n') };
-}
+const run = (...argv: string[]): ReturnType<typeof runMain> => runMain('explain', ...argv);
 
 async function explained(...argv: string[]): Promise<Explanation> {
   const { code, out, err } = await run(...argv, '--json');

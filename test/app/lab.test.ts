@@ -2,30 +2,12 @@
 import { expect } from 'chai';
 import { bench } from '../../src/app/bench.js';
 import type { LookupCurve } from '../../src/app/bench-lookup.js';
-import { EXIT_FAILED, type Io } from '../../src/app/command.js';
+import { EXIT_FAILED } from '../../src/app/command.js';
 import { runExperiment } from '../../src/app/lab.js';
 import { reportLines, tableLines } from '../../src/app/lab-tables.js';
-import { main } from '../../src/app/main.js';
 import type { Report } from '../../src/lab/experiment.js';
 import { EXPERIMENTS } from '../../src/lab/experiments.js';
-
-function listening(color = false): { io: Io; out: string[]; err: string[] } {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (line) => out.push(line),
-    err: (line) => err.push(line),
-    env: {},
-    color,
-  };
-  return { io, out, err };
-}
-
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  const { io, out, err } = listening();
-  const code = await main(argv, io);
-  return { code, out: out.join('\n'), err: err.join('\n') };
-}
+import { listening, run } from './run-main.js';
 
 const REPORT: Report = {
   experiment: 'some',

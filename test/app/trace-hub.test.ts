@@ -4,7 +4,6 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import type { Io } from '../../src/app/command.js';
 import { ControlServer } from '../../src/app/control-server.js';
 import { main } from '../../src/app/main.js';
 import { TraceClient } from '../../src/app/trace-client.js';
@@ -18,6 +17,7 @@ import { inetLookup } from '../../src/reuseport/lookup.js';
 import type { TracedBatch } from '../../src/socket/uapi/answers.js';
 import { RECORD_HEAD_BYTES, writeRecordHead } from '../../src/stack/tap-record.js';
 import { ip, listener, makeTables, packet } from '../reuseport/fixtures.js';
+import { listening } from './run-main.js';
 import { ipv4, tcp } from './trace-packets.js';
 
 const SYN = ipv4(6, tcp(0x02));
@@ -98,19 +98,13 @@ describe('app/trace over the control socket', () => {
 
   /** Runs `trace ARGS`; `meanwhile` is called when it listens. */
   async function trace(args: string[], meanwhile: () => void, gone = () => false): Promise<Said> {
-    const out: string[] = [];
-    const err: string[] = [];
-    const io: Io = {
-      out: (line) => out.push(line),
-      err: (line) => {
-        err.push(line);
-        if (line.startsWith('listening on')) meanwhile();
-      },
-      gone,
-      env: {},
-      color: false,
+    const { io, out, err } = listening();
+    const said = (line: string): void => {
+      io.err(line);
+      if (line.startsWith('listening on')) meanwhile();
     };
-    const code = await main(['trace', ...args, '--control', path], io);
+    const argv = ['trace', ...args, '--control', path];
+    const code = await main(argv, { ...io, err: said, gone });
     return { code, out, err };
   }
 

@@ -28,12 +28,15 @@ const TS_PRESPECIFIED = 3;
 const TS_OVERFLOW_SHIFT = 4;
 const TS_OVERFLOW_MAX = 15;
 
-/** Options that there may be one of: a bit for each kind, 0 for all others. */
 const SEEN_SOURCE_ROUTE = 1;
+const SEEN_RECORD_ROUTE = 2;
+const SEEN_TIMESTAMP = 4;
+
+/** The SEEN_* bit of an option that there may be one of; 0 for all others. */
 function onlyOnce(type: number): number {
   if (type === IPOPT_LSRR || type === IPOPT_SSRR) return SEEN_SOURCE_ROUTE;
-  if (type === IPOPT_RR) return 2;
-  return type === IPOPT_TIMESTAMP ? 4 : 0;
+  if (type === IPOPT_RR) return SEEN_RECORD_ROUTE;
+  return type === IPOPT_TIMESTAMP ? SEEN_TIMESTAMP : 0;
 }
 
 /**

@@ -11,11 +11,10 @@
  * One's own words are read plainly, and so is what is read after such a load, or what only a later
  * event need make true.
  *
- * Memory is attached, grown
- * and taken away only by the stack thread and only under the ring's lock, which an application
- * thread holds while it copies.
+ * Memory is attached, grown and taken away only by the stack thread and only under the ring's lock,
+ * which an application thread holds while it copies.
  */
-import type { SocketMemory } from './sockmem.js';
+import { PAGE_BYTES, type SocketMemory } from './sockmem.js';
 
 /** Oldest byte still kept (owned by the reader). */
 export const RING_HEAD = 0;
@@ -87,7 +86,7 @@ export function ringPlace(
   length: number,
 ): void {
   const capacity = mem.ctl[ring + RING_CAPACITY]!;
-  const base = mem.ctl[ring + RING_PAGE]! * 4096;
+  const base = mem.ctl[ring + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
   mem.bytes.copyWithin(base + at, from, from + first);
@@ -104,7 +103,7 @@ export function ringCopyIn(
   length: number,
 ): void {
   const capacity = mem.ctl[ring + RING_CAPACITY]!;
-  const base = mem.ctl[ring + RING_PAGE]! * 4096;
+  const base = mem.ctl[ring + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
   copyBytes(mem.bytes, base + at, source, offset, first);
@@ -121,7 +120,7 @@ export function ringCopyOut(
   length: number,
 ): void {
   const capacity = mem.ctl[ring + RING_CAPACITY]!;
-  const base = mem.ctl[ring + RING_PAGE]! * 4096;
+  const base = mem.ctl[ring + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
   copyBytes(target, offset, mem.bytes, base + at, first);

@@ -5,7 +5,7 @@
  */
 import { assert } from './assert.js';
 import type { NetDevice } from './route.js';
-import type { SocketMemory } from './sockmem.js';
+import { PAGE_BYTES, type SocketMemory } from './sockmem.js';
 
 /** Nothing is known about the transport checksum (in: verify it; out: it is complete). */
 export const CHECKSUM_NONE = 0;
@@ -53,10 +53,7 @@ export class Skb {
    */
   gsoSize = 0;
 
-  /**
-   * Filled by ipv4Rcv / ipv4 output. Addresses are u32 in host order, as int32 bit patterns (`|
-   * 0`).
-   */
+  /** Filled by ipv4Rcv and ipv4Xmit. Addresses are u32 in host order, as int32 bit patterns. */
   saddr = 0;
   daddr = 0;
   protocol = 0;
@@ -136,7 +133,7 @@ export class SkbPool {
       if (this.made >= this.maxMade) return null;
       const page = this.mem.allocRing(this.capacity);
       if (page === 0) return null;
-      skb = new Skb(this.mem, page * 4096, this.capacity);
+      skb = new Skb(this.mem, page * PAGE_BYTES, this.capacity);
       this.made++;
     }
     skb.free = false;

@@ -5,6 +5,7 @@
  */
 import { isIPv4 } from 'node:net';
 import { inspect } from 'node:util';
+import { PAGE_BYTES } from '../net/sockmem.js';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import { StackError } from './errors.js';
 import { SPIN_DEFAULT_US } from './uapi/spin.js';
@@ -66,7 +67,7 @@ const ARENA_BYTES = 1 << 30;
 /** Pools for packets take 12 MiB of it. */
 const ARENA_BYTES_MIN: number = 32 << 20;
 /** Byte offsets are int32 in places. */
-const ARENA_BYTES_MAX: number = 2 ** 31 - 4096;
+const ARENA_BYTES_MAX: number = 2 ** 31 - PAGE_BYTES;
 const NAME_BYTES_MAX = 15;
 const MTU_MIN = 68;
 const MTU_MAX = 65535;
@@ -115,8 +116,9 @@ const RULES: Record<keyof OpenOptions, Rule> = {
   seed: [(value) => ['string', 'number'].includes(typeof value), 'must be a string or a number'],
   spinUs: whole(0, 1_000_000),
   arenaBytes: [
-    (value) => whole(ARENA_BYTES_MIN, ARENA_BYTES_MAX)[0](value) && (value as number) % 4096 === 0,
-    `must be a multiple of 4096 in ${ARENA_BYTES_MIN}..${ARENA_BYTES_MAX}`,
+    (value) =>
+      whole(ARENA_BYTES_MIN, ARENA_BYTES_MAX)[0](value) && (value as number) % PAGE_BYTES === 0,
+    `must be a multiple of ${PAGE_BYTES} in ${ARENA_BYTES_MIN}..${ARENA_BYTES_MAX}`,
   ],
 };
 

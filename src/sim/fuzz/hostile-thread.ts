@@ -19,6 +19,7 @@ import {
   FIRST_FD,
   KIND_FREE,
   KIND_TCP,
+  PAGE_BYTES,
 } from '../../net/sockmem.js';
 import { Sysctl, setSysctl } from '../../net/sysctl.js';
 import { fileAccept, fileRead, fileWrite, NEED_RING } from '../../socket/uapi/file-ops.js';
@@ -350,7 +351,7 @@ class HostileFuzz {
     const { stack, shared } = this;
     const { tcp, net } = stack;
     const pools = [net.inputSkbs, net.outputSkbs];
-    const pages = pools.reduce((sum, pool) => sum + (pool.made * pool.capacity) / 4096, 0);
+    const pages = pools.reduce((sum, pool) => sum + (pool.made * pool.capacity) / PAGE_BYTES, 0);
     const left: Record<string, number> = {
       descriptors: shared.mem.fdsInUse,
       pages: shared.mem.pagesInUse - pages,

@@ -4,7 +4,7 @@
  * few things that threads say to each other through the globals: reserving a thread number, where
  * the arena is, that the stack thread has died and why.
  */
-import { SocketMemory } from '../../net/sockmem.js';
+import { PAGE_BYTES, SocketMemory } from '../../net/sockmem.js';
 import {
   type CtlLayout,
   ctlLayout,
@@ -76,7 +76,7 @@ export function layoutOf(ctl: Int32Array): CtlLayout {
 /**
  * A view of the memory for the calling thread.
  * @param buffer made by createCtl
- * @param arena payload bytes, a multiple of 4096, the same in every thread
+ * @param arena payload bytes, a multiple of PAGE_BYTES, the same in every thread
  */
 export function openShared(buffer: SharedArrayBuffer, arena: Uint8Array): SharedMemory {
   const ctl = new Int32Array(buffer);
@@ -89,7 +89,7 @@ export function openShared(buffer: SharedArrayBuffer, arena: Uint8Array): Shared
 export function setArena(ctl: Int32Array, address: number, bytes: number): void {
   Atomics.store(ctl, G_ARENA_LO, address | 0);
   Atomics.store(ctl, G_ARENA_HI, Math.floor(address / 2 ** 32));
-  Atomics.store(ctl, G_ARENA_PAGES, bytes / 4096);
+  Atomics.store(ctl, G_ARENA_PAGES, bytes / PAGE_BYTES);
 }
 
 /** What setArena published; bytes = 0 before that. */
@@ -97,7 +97,7 @@ export function arenaOf(ctl: Int32Array): { address: number; bytes: number } {
   const high = Atomics.load(ctl, G_ARENA_HI);
   return {
     address: high * 2 ** 32 + (Atomics.load(ctl, G_ARENA_LO) >>> 0),
-    bytes: Atomics.load(ctl, G_ARENA_PAGES) * 4096,
+    bytes: Atomics.load(ctl, G_ARENA_PAGES) * PAGE_BYTES,
   };
 }
 

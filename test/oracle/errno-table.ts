@@ -2,6 +2,8 @@
  * What each socket call answers in each situation, as programs for one world each: the same text
  * must come out of both. `port` and the ports after it have not been used.
  */
+
+import { connected, connecting, LOCALHOST, listening, option } from './situations.js';
 import {
   ipv4,
   outcome,
@@ -24,39 +26,11 @@ import { DEVICE, DEVICE_ADDRESS, setRange, type World } from './worlds.js';
 
 export type Situation = (world: World, port: number) => string[];
 
-const LOCALHOST = ipv4('127.0.0.1');
 const OTHER = ipv4('127.0.0.2');
 const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 const USER = 1000;
 const SOMAXCONN = 'net.core.somaxconn';
-
-function listening(calls: SocketCalls, port: number, backlog = 5): number {
-  const fd = calls.socket();
-  calls.bind(fd, LOCALHOST, port);
-  calls.listen(fd, backlog);
-  return fd;
-}
-
-function connected(calls: SocketCalls, port: number): [client: number, child: number] {
-  const listener = listening(calls, port);
-  const client = calls.socket();
-  calls.connect(client, LOCALHOST, port);
-  return [client, calls.accept(listener)];
-}
-
-/** Connecting to an address where nobody answers. */
-function connecting(calls: SocketCalls): number {
-  const fd = calls.socket();
-  calls.connect(fd, ipv4('198.51.100.77'), 80);
-  return fd;
-}
-
-function option(calls: SocketCalls, fd: number, level: number, name: number): string {
-  const out = new Int32Array(64);
-  const words = calls.getsockopt(fd, level, name, out);
-  return words < 0 ? outcome(words) : [...out.subarray(0, words)].join();
-}
 
 /** Largest accept queue and what waits in it, of a listener. */
 function queue(calls: SocketCalls, fd: number): string {
@@ -247,7 +221,7 @@ const ACCEPT: Readonly<Record<string, Situation>> = {
     const child = calls.accept(listener);
     for (const [level, name] of options) {
       for (const fd of [listener, child]) {
-        said.push(`${level}/${name}: ${option(calls, fd, level, name)}`);
+        said.push(`${level}/${name}: ${option(calls, fd, level, name, 64)}`);
       }
     }
     calls.close(listener);
@@ -351,7 +325,7 @@ const OPTIONS: Readonly<Record<string, Situation>> = {
       values.map((value) => {
         const fd = calls.socket();
         const result = outcome(calls.setsockopt(fd, level, name, value));
-        return `${level}/${name}=${value}: ${result}, ${option(calls, fd, level, name)}`;
+        return `${level}/${name}=${value}: ${result}, ${option(calls, fd, level, name, 64)}`;
       }),
     );
   },

@@ -2,8 +2,9 @@
  * Socket options, readiness, flags of send and receive, urgent data and disconnecting, as programs
  * for one world each: the same text must come out of both. Addresses and ports are the cases' own.
  */
+
+import { connected, connecting, LOCALHOST, listening, NOBODY, option } from './situations.js';
 import {
-  ipv4,
   outcome,
   POLL_EVERYTHING,
   SHUT_RD,
@@ -15,8 +16,6 @@ import type { World } from './worlds.js';
 
 export type Case = (world: World, port: number) => string[];
 
-const LOCALHOST = ipv4('127.0.0.1');
-const NOBODY = ipv4('198.51.100.77');
 const [SOL_SOCKET, IPPROTO_IP, IPPROTO_TCP] = [1, 0, 6];
 const [FIONREAD, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK] = [0x541b, 0x5411, 0x894b, 0x8905];
 const [MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL] = [1, 2, 0x20, 0x100];
@@ -33,32 +32,6 @@ const INTS: readonly (readonly [level: number, name: number, title: string])[] =
   ...[1, 2, 10, 14, 24].map((name) => [IPPROTO_IP, name, `IP ${name}`] as const),
 ];
 const VALUES: readonly number[] = [0, 1, 2, 3, 5, 6, 7, 88, 120, 121, 255, 256, 5000, 32_768, -1];
-
-function listening(calls: SocketCalls, port: number): number {
-  const fd = calls.socket();
-  calls.bind(fd, LOCALHOST, port);
-  calls.listen(fd, 5);
-  return fd;
-}
-
-function connected(calls: SocketCalls, port: number): [client: number, child: number] {
-  const listener = listening(calls, port);
-  const client = calls.socket();
-  calls.connect(client, LOCALHOST, port);
-  return [client, calls.accept(listener)];
-}
-
-function connecting(calls: SocketCalls): number {
-  const fd = calls.socket();
-  calls.connect(fd, NOBODY, 80);
-  return fd;
-}
-
-function option(calls: SocketCalls, fd: number, level: number, name: number, words = 4): string {
-  const out = new Int32Array(words);
-  const got = calls.getsockopt(fd, level, name, out);
-  return got < 0 ? outcome(got) : [...out.subarray(0, got)].join();
-}
 
 function received(result: Uint8Array | number): string {
   return typeof result === 'number' ? outcome(result) : `'${new TextDecoder().decode(result)}'`;

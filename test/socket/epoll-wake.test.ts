@@ -1,7 +1,7 @@
 /** Which thread is woken when several wait for one listener. */
 import { expect } from 'chai';
 import * as errno from '../../src/net/errno.js';
-import type { EpollEvent, Sys } from '../../src/socket/sys.js';
+import type { Sys } from '../../src/socket/sys.js';
 import {
   AF_INET,
   EFD_NONBLOCK,
@@ -14,59 +14,28 @@ import {
   POLLIN,
   POLLNVAL,
   POLLOUT,
-  SOCK_NONBLOCK,
   SOCK_STREAM,
 } from '../../src/socket/uapi/constants.js';
 import { T_SLEEPING, T_WAKE, threadAt } from '../../src/socket/uapi/layout.js';
 import { declareDead } from '../../src/socket/uapi/shared.js';
 import type { ThreadPort } from '../../src/socket/uapi/thread-port.js';
 import { SLOW_PORT } from '../stack/fake-stack.js';
-import { type InlineStack, inlineStack } from '../stack/inline-stack.js';
+import type { InlineStack } from '../stack/inline-stack.js';
+import { epollRig } from './epoll-rig.js';
 
 const ADDRESS = '198.18.0.1';
 const byte = (): Uint8Array => new Uint8Array([1]);
 
 describe('socket/epoll: who wakes whom', () => {
+  const { fresh, listener, client, pair, add, ready } = epollRig();
   let inline: InlineStack;
   let sys: Sys;
   let port: ThreadPort;
   let epfd: number;
 
   beforeEach(() => {
-    inline = inlineStack();
-    ({ sys, port } = inline.thread());
-    epfd = sys.epoll_create1(0);
+    ({ inline, sys, port, epfd } = fresh());
   });
-
-  function listener(number = 80): number {
-    const fd = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    sys.bind(fd, { address: ADDRESS, port: number });
-    sys.listen(fd, 16);
-    return fd;
-  }
-
-  function client(number = 80): number {
-    const fd = sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    sys.connect(fd, { address: ADDRESS, port: number });
-    return fd;
-  }
-
-  function pair(): [number, number] {
-    const listening = listener(1000 + inline.shared.mem.fdsInUse);
-    const fd = client(1000 + inline.shared.mem.fdsInUse - 1);
-    return [fd, sys.accept4(listening, SOCK_NONBLOCK)];
-  }
-
-  function add(fd: number, events: number, data = fd): number {
-    return sys.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, { events, data });
-  }
-
-  /** What is ready now, as [data, events] in the order of delivery. */
-  function ready(most = 16, from = epfd, of = sys): [number, number][] {
-    const events: EpollEvent[] = [];
-    const count = of.epoll_wait(from, events, most, 0);
-    return events.slice(0, count).map((event) => [event.data, event.events]);
-  }
 
   describe('EPOLLEXCLUSIVE', () => {
     function sleeping(...threads: { port: ThreadPort }[]): void {

@@ -176,21 +176,26 @@ describe('tcp: Fast Open client', () => {
     expect(host.stack.mem.fdsInUse).to.equal(0);
   });
 
-  // Without a cookie on either side: what the SYNs that cross carry is not known to have come.
+  /** Text without a cookie in a SYN that has crossed the peer's: nobody knows whether it came. */
+  function crossed(): { host: MemoryStack; fd: number; peer: Peer } {
+    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
+    const fd = host.stack.socket(0);
+    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
+    host.write(fd, 'hello');
+    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
+    peer.out('S 0:5(5) <...>');
+    peer.in('S 0:0(0) <mss 1460>');
+    peer.out('S. 0:0(0) ack 1 <...>');
+    return { host, fd, peer };
+  }
+
   const crossings: [string, string, string][] = [
     ['a SYN-ACK without it', 'S. 0:0(0) ack 1 <mss 1460>', 'P. 1:6(5) ack 1'],
     ['an ACK without it', '. 1:1(0) ack 1', 'P. 1:6(5) ack 1'],
   ];
   for (const [name, answer, again] of crossings) {
     it(`text in a SYN that crosses the peer's goes again after ${name}`, () => {
-      const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
-      const fd = host.stack.socket(0);
-      expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
-      host.write(fd, 'hello');
-      const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
-      peer.out('S 0:5(5) <...>');
-      peer.in('S 0:0(0) <mss 1460>');
-      peer.out('S. 0:0(0) ack 1 <...>');
+      const { host, fd, peer } = crossed();
       peer.in(answer);
       peer.out(again);
       expect(host.counter(Mib.TCPFastOpenActiveFail)).to.equal(1);
@@ -203,14 +208,7 @@ describe('tcp: Fast Open client', () => {
   }
 
   it('text in a SYN that crosses goes again with the FIN of a close() before the answer', () => {
-    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
-    const fd = host.stack.socket(0);
-    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
-    host.write(fd, 'hello');
-    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
-    peer.out('S 0:5(5) <...>');
-    peer.in('S 0:0(0) <mss 1460>');
-    peer.out('S. 0:0(0) ack 1 <...>');
+    const { host, fd, peer } = crossed();
     host.close(fd);
     peer.out('FP. 1:6(5) ack 1');
     peer.in('S. 0:0(0) ack 1 <mss 1460>');
@@ -222,27 +220,13 @@ describe('tcp: Fast Open client', () => {
   });
 
   it('a peer that has taken a part of it when the SYNs crossed gets the rest', () => {
-    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
-    const fd = host.stack.socket(0);
-    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
-    host.write(fd, 'hello');
-    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
-    peer.out('S 0:5(5) <...>');
-    peer.in('S 0:0(0) <mss 1460>');
-    peer.out('S. 0:0(0) ack 1 <...>');
+    const { peer } = crossed();
     peer.in('. 1:1(0) ack 3');
     peer.out('P. 3:6(3) ack 1');
   });
 
   it('a peer that has taken it when the SYNs crossed does not get it again', () => {
-    const host = start({ sysctl: { 'net.ipv4.tcp_fastopen': 5 } });
-    const fd = host.stack.socket(0);
-    expect(host.stack.connect(fd, server, 80, true)).to.equal(0);
-    host.write(fd, 'hello');
-    const peer = new Peer(host, { port: 80, localPort: tcbOf(host, fd).num });
-    peer.out('S 0:5(5) <...>');
-    peer.in('S 0:0(0) <mss 1460>');
-    peer.out('S. 0:0(0) ack 1 <...>');
+    const { host, fd, peer } = crossed();
     peer.in('S. 0:0(0) ack 6 <mss 1460>');
     peer.out('. 6:6(0) ack 1');
     host.advance(1_000_000);

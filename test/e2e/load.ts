@@ -15,6 +15,8 @@ export class Load {
   private readonly result: LoadResult = { served: 0, failures: [] };
   private readonly done: Promise<unknown>;
   private stopping = false;
+  /** Calls of `serves` that wait: for how many served connections, and how to tell. */
+  private waiting: { enough: number; tell: () => void }[] = [];
 
   constructor(address: string, port: number, atOnce = 48) {
     const client = async (): Promise<void> => {
@@ -28,9 +30,11 @@ export class Load {
   }
 
   /** Until so many more connections have been served. */
-  async serves(more: number): Promise<void> {
+  serves(more: number): Promise<void> {
     const enough = this.result.served + more;
-    while (this.result.served < enough) await new Promise((resolve) => setTimeout(resolve, 5));
+    return new Promise((tell) => {
+      this.waiting.push({ enough, tell });
+    });
   }
 
   /** No new connections; what is open is finished. */
@@ -43,10 +47,15 @@ export class Load {
   private async connection(address: string, port: number): Promise<void> {
     try {
       const text = await exchange(address, port, '/ok');
-      if (text.endsWith('\r\n\r\nOK')) this.result.served++;
+      if (text.endsWith('\r\n\r\nOK')) this.noteServed();
       else this.result.failures.push(text.slice(0, 60));
     } catch (error) {
       this.result.failures.push(String((error as NodeJS.ErrnoException).code));
     }
+  }
+  private noteServed(): void {
+    this.result.served++;
+    for (const { enough, tell } of this.waiting) if (this.result.served >= enough) tell();
+    this.waiting = this.waiting.filter(({ enough }) => this.result.served < enough);
   }
 }

@@ -14,7 +14,7 @@ const TEST = { env: { TUNSTACK_TEST: '1' } };
 const MIGRATE = ['--sysctl', 'net.ipv4.tcp_migrate_req=1'];
 const FAILED =
   /worker (\d+) failed: .*; its (\d+) connections? (?:was|were) reset; starting again/g;
-const BACK = /worker \d+ is back/g;
+const BACK = /worker \d+ is back/;
 
 interface Crash {
   worker: number;
@@ -30,11 +30,7 @@ function crashes(serve: ServeProcess): Crash[] {
 }
 
 function backs(serve: ServeProcess): number {
-  return [...serve.stderr.matchAll(BACK)].length;
-}
-
-async function until(what: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 20));
+  return serve.stderr.split(BACK).length - 1;
 }
 
 /** Asks for a failure; whoever gets the question fails. */
@@ -46,7 +42,7 @@ async function fail({ ready }: ServeProcess, path = '/debug/throw'): Promise<voi
 async function failAndReturn(serve: ServeProcess, path: string): Promise<number> {
   const before = backs(serve);
   await fail(serve, path);
-  await until(() => backs(serve) > before);
+  await serve.said(BACK, before + 1);
   return crashes(serve).at(-1)!.worker;
 }
 
@@ -124,11 +120,12 @@ suiteWith(['tun', 'ip'], 'end to end: workers that fail under load', () => {
 
   it('leave nothing behind, two dozen times', async () => {
     const settled = async (serve: ServeProcess): Promise<Stats['resources']> => {
-      await until(async () => {
-        const { workers } = await stats(serve);
-        return workers.every(({ state }) => state === 'serving');
-      });
-      return (await stats(serve)).resources;
+      for (;;) {
+        await serve.said(BACK, crashes(serve).length);
+        // A failure that serve has not spoken of yet shows in the state.
+        const { workers, resources } = await stats(serve);
+        if (workers.every(({ state }) => state === 'serving')) return resources;
+      }
     };
     await withServe(
       ['--workers', '12'],
@@ -156,7 +153,7 @@ suiteWith(['tun', 'ip'], 'end to end: the last worker fails', () => {
     await serve.said(/starting again in 0\.2 s/);
     const refused = await connected(address, port).catch((error: unknown) => error);
     expect(refused).to.have.property('code', 'ECONNREFUSED');
-    await until(() => backs(serve) === 2);
+    await serve.said(BACK, 2);
     expect(serve.stderr).to.match(/worker 0 is back \(slot 0 of 1\)/);
     expect(await whoamis(address, port, 4)).to.have.lengthOf(4);
     const stopped = await serve.stop();

@@ -69,9 +69,10 @@ export class ServeProcess {
     return result;
   }
 
-  /** Waits until stderr matches. */
-  async said(pattern: RegExp): Promise<void> {
-    while (!pattern.test(this.stderr)) await once(this.child.stderr!, 'data');
+  /** Waits until stderr matches, so many times. */
+  async said(pattern: RegExp, times = 1): Promise<void> {
+    const every = new RegExp(pattern, 'g');
+    while ([...this.stderr.matchAll(every)].length < times) await once(this.child.stderr!, 'data');
   }
 
   /** `http://ADDRESS:PORT` + path. */

@@ -4,6 +4,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { ENOENT } from '../../src/net/errno.js';
+import { TCP_TIME_WAIT } from '../../src/net/tcp-states.js';
 import {
   Bhash,
   inetBhash2UpdateSaddr,
@@ -14,7 +15,7 @@ import {
 } from '../../src/reuseport/bhash.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
 import { SK_TIMEWAIT, type SockCommon } from '../../src/reuseport/sock-common.js';
-import { bind, ip, makeTables, readVectors, sock, TCP_TIME_WAIT } from './fixtures.js';
+import { bind, ip, makeTables, readVectors, sock } from './fixtures.js';
 
 /** Ports, buckets and back references show exactly the sockets of `all`. */
 function expectOwners(tables: InetHashinfo, all: readonly SockCommon[]): void {

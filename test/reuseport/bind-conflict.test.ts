@@ -7,6 +7,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { EADDRINUSE } from '../../src/net/errno.js';
 import type { Profile } from '../../src/net/sysctl.js';
+import { TCP_ESTABLISHED, TCP_LISTEN, TCP_TIME_WAIT } from '../../src/net/tcp-states.js';
 import { inetBindTransfer } from '../../src/reuseport/bhash.js';
 import { reuseportAttachSelector } from '../../src/reuseport/group.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
@@ -25,9 +26,6 @@ import {
   type SockFields,
   sock,
   stop,
-  TCP_ESTABLISHED,
-  TCP_LISTEN,
-  TCP_TIME_WAIT,
 } from './fixtures.js';
 
 const firstMember = (): number => 0;

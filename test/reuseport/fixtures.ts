@@ -8,6 +8,7 @@ import type { Trace } from '../../src/net/env.js';
 import { NetNs } from '../../src/net/netns.js';
 import { Skb } from '../../src/net/skb.js';
 import { type Profile, Sysctl } from '../../src/net/sysctl.js';
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from '../../src/net/tcp-states.js';
 import { inetInheritPort, inetPutPort } from '../../src/reuseport/bhash.js';
 import { inetEhashInsert } from '../../src/reuseport/ehash.js';
 import { inetCskGetPort } from '../../src/reuseport/get-port.js';
@@ -15,11 +16,6 @@ import { inetHashListen, inetUnhashListen } from '../../src/reuseport/hash-liste
 import { InetHashinfo } from '../../src/reuseport/hashinfo.js';
 import { SK_FULL, SockCommon } from '../../src/reuseport/sock-common.js';
 import { CaptureDevice, makeMem, seededRandom } from '../net/fixtures.js';
-
-export const TCP_ESTABLISHED = 1;
-export const TCP_TIME_WAIT = 6;
-export const TCP_CLOSE = 7;
-export const TCP_LISTEN = 10;
 
 export interface HashVector {
   saddr: string;

@@ -4,6 +4,7 @@
  */
 import { expect } from 'chai';
 import { EADDRINUSE } from '../../src/net/errno.js';
+import { TCP_TIME_WAIT } from '../../src/net/tcp-states.js';
 import { inetBindTransfer, inetPutPort } from '../../src/reuseport/bhash.js';
 import { inetCskGetPort, inetRcvSaddrEqual } from '../../src/reuseport/get-port.js';
 import { reuseportAttachSelector, reuseportIsClosed } from '../../src/reuseport/group.js';
@@ -20,7 +21,6 @@ import {
   type SockFields,
   sock,
   stop,
-  TCP_TIME_WAIT,
 } from './fixtures.js';
 
 const LO = ip('127.0.0.1');

@@ -5,6 +5,7 @@
 import { expect } from 'chai';
 import { EADDRINUSE, EADDRNOTAVAIL, ENOBUFS } from '../../src/net/errno.js';
 import { Mib } from '../../src/net/mib.js';
+import { TCP_TIME_WAIT } from '../../src/net/tcp-states.js';
 import { inetPutPort } from '../../src/reuseport/bhash.js';
 import { inetEhashRemove } from '../../src/reuseport/ehash.js';
 import { inetCskGetPort } from '../../src/reuseport/get-port.js';
@@ -12,16 +13,7 @@ import { inetHashConnect } from '../../src/reuseport/hash-connect.js';
 import type { InetHashinfo } from '../../src/reuseport/hashinfo.js';
 import { inetLookupEstablished } from '../../src/reuseport/lookup.js';
 import { SK_TIMEWAIT, type SockCommon } from '../../src/reuseport/sock-common.js';
-import {
-  accept,
-  bind,
-  ip,
-  listener,
-  makeTables,
-  type SockFields,
-  sock,
-  TCP_TIME_WAIT,
-} from './fixtures.js';
+import { accept, bind, ip, listener, makeTables, type SockFields, sock } from './fixtures.js';
 
 const US = ip('198.18.0.1');
 const PEER = ip('198.18.0.254');

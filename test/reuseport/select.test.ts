@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { reciprocalScale } from '../../src/net/hash.js';
 import { Mib } from '../../src/net/mib.js';
 import type { Skb } from '../../src/net/skb.js';
+import { TCP_ESTABLISHED } from '../../src/net/tcp-states.js';
 import {
   reuseportAttachSelector,
   reuseportDetachSock,
@@ -31,7 +32,6 @@ import {
   sock,
   stop,
   type TableOptions,
-  TCP_ESTABLISHED,
 } from './fixtures.js';
 
 const US = ip('198.18.0.1');

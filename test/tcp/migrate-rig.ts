@@ -1,4 +1,5 @@
 /** Groups on port 80 whose listeners come and go, and clients in all stages of a handshake. */
+import { BLOCK_HASH, BLOCK_LISTENER, BLOCK_MEMBERS, BLOCK_SLOT } from '../../src/net/sockmem.js';
 import type { Tcb } from '../../src/tcp/tcb.js';
 import { type MemoryStack, type MemoryStackOptions, Peer } from '../../src/testing/index.js';
 import { conversation } from './state-table.js';
@@ -54,3 +55,18 @@ export function acceptAll(host: MemoryStack, listener: number): number[] {
 export const quiet = (peers: Peer[]): void => {
   for (const peer of peers) peer.quiet();
 };
+
+/** Where a connection says it came from, and why. */
+export function origin(
+  host: MemoryStack,
+  fd: number,
+): Record<'hash' | 'slot' | 'members' | 'listener', number> {
+  const { ctl } = host.mem;
+  const at = host.mem.blockAt(fd);
+  return {
+    hash: ctl[at + BLOCK_HASH]!,
+    slot: ctl[at + BLOCK_SLOT]!,
+    members: ctl[at + BLOCK_MEMBERS]!,
+    listener: ctl[at + BLOCK_LISTENER]!,
+  };
+}

@@ -4,15 +4,15 @@ import { EPOLLIN } from '../../src/net/epoll-bits.js';
 import { EAGAIN } from '../../src/net/errno.js';
 import { reciprocalScale } from '../../src/net/hash.js';
 import { Mib } from '../../src/net/mib.js';
-import { BLOCK_HASH, BLOCK_LISTENER, BLOCK_MEMBERS, BLOCK_SLOT } from '../../src/net/sockmem.js';
 import { reuseportIsClosed } from '../../src/reuseport/group.js';
-import { type MemoryStack, type MemoryStackOptions, Peer } from '../../src/testing/index.js';
+import { type MemoryStackOptions, Peer } from '../../src/testing/index.js';
 import {
   ACK,
   acceptAll,
   connected,
   halfOpen,
   join,
+  origin,
   outAll,
   quiet,
   SYN,
@@ -21,18 +21,6 @@ import {
   tcbOf,
 } from './migrate-rig.js';
 import { moved, stateOf } from './state-table.js';
-
-/** Where a connection says it came from, and why. */
-function origin(host: MemoryStack, fd: number) {
-  const { ctl } = host.mem;
-  const at = host.mem.blockAt(fd);
-  return {
-    hash: ctl[at + BLOCK_HASH]!,
-    slot: ctl[at + BLOCK_SLOT]!,
-    members: ctl[at + BLOCK_MEMBERS]!,
-    listener: ctl[at + BLOCK_LISTENER]!,
-  };
-}
 
 describe('tcp: migration of queued connections', () => {
   for (const way of ['close', 'shutdown', 'abort'] as const) {

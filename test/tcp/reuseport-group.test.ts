@@ -1,22 +1,10 @@
 /** Several listeners on one port, through the whole stack: who gets a connection, and why. */
 import { expect } from 'chai';
 import { reciprocalScale } from '../../src/net/hash.js';
-import { BLOCK_HASH, BLOCK_LISTENER, BLOCK_MEMBERS, BLOCK_SLOT } from '../../src/net/sockmem.js';
 import { inetEhashfn } from '../../src/reuseport/ehash.js';
 import { type MemoryStack, Peer } from '../../src/testing/index.js';
+import { origin } from './migrate-rig.js';
 import { conversation, stateOf } from './state-table.js';
-
-/** The four words by which a connection says where it came from. */
-function whoami(host: MemoryStack, fd: number) {
-  const { ctl } = host.mem;
-  const at = host.mem.blockAt(fd);
-  return {
-    hash: ctl[at + BLOCK_HASH]!,
-    slot: ctl[at + BLOCK_SLOT]!,
-    members: ctl[at + BLOCK_MEMBERS]!,
-    listener: ctl[at + BLOCK_LISTENER]!,
-  };
-}
 
 function handshake(peer: Peer): void {
   peer.in('S 0:0(0)');
@@ -48,7 +36,7 @@ describe('tcp: a reuseport group', () => {
           const { hashinfo } = host.stack.tcp;
           const hash = inetEhashfn(hashinfo, address, 80, peer.address, peer.port);
           const slot = reciprocalScale(hash, 3);
-          expect(whoami(host, fd)).to.deep.equal({ hash, slot, members: 3, listener });
+          expect(origin(host, fd)).to.deep.equal({ hash, slot, members: 3, listener });
           expect(listener).to.equal(listeners[slot]);
           counts[slot] = counts[slot]! + 1;
           host.stack.abort(fd);
@@ -64,7 +52,7 @@ describe('tcp: a reuseport group', () => {
     const { host, peer } = conversation();
     const listener = host.listen(80);
     const fd = peer.establish(listener);
-    expect(whoami(host, fd)).to.deep.equal({ hash: 0, slot: -1, members: 0, listener });
+    expect(origin(host, fd)).to.deep.equal({ hash: 0, slot: -1, members: 0, listener });
   });
 
   it('the choice is made once, at the SYN', () => {
@@ -80,7 +68,7 @@ describe('tcp: a reuseport group', () => {
       peer.in('. 1:1(0) ack 1');
       const [listener, fd] = taken(host, listeners);
       expect(listeners.indexOf(listener)).to.be.below(2);
-      expect(whoami(host, fd)).to.include({ members: 2, listener });
+      expect(origin(host, fd)).to.include({ members: 2, listener });
     }
   });
 
@@ -88,7 +76,7 @@ describe('tcp: a reuseport group', () => {
     const { host } = conversation();
     const listeners = [0, 1, 2, 3].map(() => host.listen(80, 8, { reuseport: true }));
     host.poll();
-    const places = () => listeners.map((fd) => [whoami(host, fd).slot, whoami(host, fd).members]);
+    const places = () => listeners.map((fd) => [origin(host, fd).slot, origin(host, fd).members]);
     expect(places()).to.deep.equal([
       [0, 4],
       [1, 4],

@@ -13,22 +13,10 @@
  * 443`. A mistake is a FilterError that points at its word.
  */
 import { parseCidr, parseIpv4 } from '../device/address.js';
+import { ACK, CWR, ECE, FIN, PSH, RST, SYN, URG } from '../net/layout.js';
 import { UsageError } from './command.js';
 import { nearest } from './flags.js';
-import {
-  ACK,
-  CWR,
-  ECE,
-  FIN,
-  isIcmp,
-  isTcp,
-  isUdp,
-  PSH,
-  RST,
-  SYN,
-  type TracedPacket,
-  URG,
-} from './trace-packet.js';
+import { isIcmp, isTcp, isUdp, type TracedPacket } from './trace-packet.js';
 
 export type PacketTest = (packet: TracedPacket) => boolean;
 

@@ -1,6 +1,7 @@
 /** Packets as objects, one a line: what `trace --json` prints. */
+import { ACK } from '../net/layout.js';
 import type { Explanation } from '../reuseport/decision-json.js';
-import { ACK, flagsText, type TcpOption, type TracedPacket } from './trace-packet.js';
+import { flagsText, type TcpOption, type TracedPacket } from './trace-packet.js';
 
 const PROTOCOLS: Readonly<Record<number, string>> = {
   1: 'icmp',

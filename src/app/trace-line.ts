@@ -3,16 +3,8 @@
  * [S], seq …`. Sequence numbers are counted from each connection's first ACK on, as tcpdump does,
  * unless absolute ones are wanted. What the payload is (HTTP, …) is not told.
  */
-import {
-  ACK,
-  FIN,
-  flagsText,
-  RST,
-  SYN,
-  type TcpOption,
-  type TracedPacket,
-  URG,
-} from './trace-packet.js';
+import { ACK, FIN, RST, SYN, URG } from '../net/layout.js';
+import { flagsText, type TcpOption, type TracedPacket } from './trace-packet.js';
 
 const ICMP = 1;
 const TCP = 6;

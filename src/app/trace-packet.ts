@@ -3,19 +3,7 @@
  * only: nothing here is fast, nothing is believed (lengths are checked against what was captured),
  * and a packet that is cut short or broken shows as much as there is.
  */
-
-const IPPROTO_ICMP = 1;
-const IPPROTO_TCP = 6;
-const IPPROTO_UDP = 17;
-
-export const FIN = 0x01;
-export const SYN = 0x02;
-export const RST = 0x04;
-export const PSH = 0x08;
-export const ACK = 0x10;
-export const URG = 0x20;
-export const ECE = 0x40;
-export const CWR = 0x80;
+import { IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP } from '../net/layout.js';
 
 /** One TCP option: its kind, and its value's bytes. */
 export interface TcpOption {

@@ -7,6 +7,7 @@
  */
 import { assert } from '../net/assert.js';
 import type { Device } from '../net/env.js';
+import { ACK, RST, SYN } from '../net/layout.js';
 import { Mib } from '../net/mib.js';
 import { CHECKSUM_UNNECESSARY, IFINDEX_LINK, type Skb } from '../net/skb.js';
 import { BLOCK_RADDR, BLOCK_RPORT } from '../net/sockmem.js';
@@ -33,9 +34,6 @@ const FIRST_US = 1_000_000;
 const HEADERS_BYTES = 40;
 const TCP_AT = 20;
 const PROTOCOL_TCP = 6;
-const SYN = 0x02;
-const RST = 0x04;
-const ACK = 0x10;
 const CLIENT_WINDOW = 65_535;
 
 export interface HostOptions {

@@ -91,6 +91,16 @@ export const virtioNetHdr: HeaderLayout = struct(
   'virtio_net_hdr',
 );
 
+/** Bits of `flags` of a TCP header. */
+export const FIN = 0x01;
+export const SYN = 0x02;
+export const RST = 0x04;
+export const PSH = 0x08;
+export const ACK = 0x10;
+export const URG = 0x20;
+export const ECE = 0x40;
+export const CWR = 0x80;
+
 /** IP protocol numbers (IANA). */
 export const IPPROTO_ICMP = 1;
 export const IPPROTO_IGMP = 2;

@@ -2,10 +2,17 @@
  * The SYN of a dry run: an IPv4 packet with a bare TCP header, as it would stand in memory when the
  * lookup is made. It is looked at (selectors may read it), never sent.
  */
-import { IPHDR_BYTES, IPPROTO_TCP, iphdr, offsetOf, TCPHDR_BYTES, tcphdr } from '../net/layout.js';
+import {
+  IPHDR_BYTES,
+  IPPROTO_TCP,
+  iphdr,
+  offsetOf,
+  SYN,
+  TCPHDR_BYTES,
+  tcphdr,
+} from '../net/layout.js';
 import type { Skb } from '../net/skb.js';
 
-const SYN = 0x02;
 const WINDOW = 64_240;
 const TTL = 64;
 

@@ -4,6 +4,7 @@
  * are, what is inside a connection. Answers are plain data for the main thread. Lists are given in
  * pieces of bounded work; the caller comes back with the cursor.
  */
+import { IPPROTO_TCP } from '../net/layout.js';
 import { IFINDEX_LINK, type Skb } from '../net/skb.js';
 import { BLOCK_OWNER } from '../net/sockmem.js';
 import { Decision } from '../reuseport/decision.js';
@@ -28,7 +29,6 @@ const LIST_MOST = 1024;
 /** Members of a group that the decision of a traced SYN lists. */
 export const TRACED_MEMBERS = 64;
 
-const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 
 export class Questions {

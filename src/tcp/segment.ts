@@ -3,17 +3,10 @@
  * Linux tcp_input.c:tcp_parse_options). Lengths are checked once in `parse`; nothing after it can
  * run off the end.
  */
-import { offsetOf, tcphdr } from '../net/layout.js';
+import { FIN, offsetOf, SYN, tcphdr } from '../net/layout.js';
 import type { Skb } from '../net/skb.js';
 
-export const FIN = 0x01;
-export const SYN = 0x02;
-export const RST = 0x04;
-export const PSH = 0x08;
-export const ACK = 0x10;
-export const URG = 0x20;
-export const ECE = 0x40;
-export const CWR = 0x80;
+export { ACK, CWR, ECE, FIN, PSH, RST, SYN, URG } from '../net/layout.js';
 
 export const TCP_HEADER_BYTES = 20;
 

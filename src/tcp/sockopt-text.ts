@@ -3,6 +3,7 @@
  * not here is refused with -ENOPROTOOPT, never ignored.
  */
 import { EINVAL, ENOENT, ENOPROTOOPT } from '../net/errno.js';
+import { IPPROTO_TCP } from '../net/layout.js';
 import { RENO } from './cong/reno.js';
 import { fastopenKey, setFastopenKey } from './fastopen-option.js';
 import { attachSelector, selectorName } from './selector-option.js';
@@ -12,7 +13,6 @@ import type { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 
 const SOL_SOCKET = 1;
-const IPPROTO_TCP = 6;
 const SO_BINDTODEVICE = 25;
 /** Our own. */
 const SO_ATTACH_REUSEPORT_SELECTOR = 0x7401;

@@ -4,6 +4,7 @@
  * never ignored.
  */
 import { EINVAL, ENOPROTOOPT } from '../net/errno.js';
+import { IPPROTO_TCP } from '../net/layout.js';
 import { getIpOption, setIpOption } from './sockopt/ip-level.js';
 import { getKept, setKept } from './sockopt/kept.js';
 import { getSocketOption, setSocketOption } from './sockopt/socket-level.js';
@@ -13,7 +14,6 @@ import type { Tcp } from './tcp.js';
 
 const SOL_SOCKET = 1;
 const IPPROTO_IP = 0;
-const IPPROTO_TCP = 6;
 
 /** 0 or -errno. */
 export function tcpSetsockopt(

@@ -6,6 +6,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Device } from '../../net/env.js';
+import { ACK, SYN } from '../../net/layout.js';
 import type { Skb } from '../../net/skb.js';
 import { type TimerEntry, TimerQueue } from '../../net/timer.js';
 import { MemoryStack, seededRandom } from '../../testing/memory-stack.js';
@@ -13,7 +14,7 @@ import { type CurvePoint, measureLookupCurve } from '../bench-lookup.js';
 import { FailedError } from '../command.js';
 import type { AloneProbe, Figure, Row, Said } from './measure.js';
 import { median, rowOf } from './pairs.js';
-import { ACK, SEGMENT_BYTES, SegmentWriter, SYN } from './segment.js';
+import { SEGMENT_BYTES, SegmentWriter } from './segment.js';
 
 const PORT = 80;
 /** A thousand is what the crowd is compared with. */

@@ -10,13 +10,14 @@ import { mmapArena, native } from '../../device/native.js';
 import { openTun } from '../../device/tun.js';
 import type { TunDevice } from '../../device/tun-device.js';
 import { pseudoSum } from '../../net/checksum.js';
+import { ACK } from '../../net/layout.js';
 import { CHECKSUM_PARTIAL, Skb } from '../../net/skb.js';
 import { BLOCK_WORDS, SocketMemory } from '../../net/sockmem.js';
 import { ipv4 } from '../../testing/memory-stack.js';
 import { FailedError } from '../command.js';
 import type { AloneProbe, Figure, Said } from './measure.js';
 import { rowOf } from './pairs.js';
-import { ACK, SegmentWriter } from './segment.js';
+import { SegmentWriter } from './segment.js';
 
 const FROM = { name: 'bench-a', address: '198.18.8.1/24', peer: '198.18.8.254' };
 const TO = { name: 'bench-b', address: '198.18.9.1/24', peer: '198.18.9.254' };

@@ -6,8 +6,9 @@
 import { readFileSync } from 'node:fs';
 import { KernelSocket } from '../../device/kernel-socket.js';
 import { mmapArena } from '../../device/native.js';
+import { SYN } from '../../net/layout.js';
 import type { FloodResult, PingPongResult } from './load-job.js';
-import { SegmentWriter, SYN } from './segment.js';
+import { SegmentWriter } from './segment.js';
 
 const ECHO_PORT = 7;
 const HTTP_PORT = 80;

@@ -3,10 +3,7 @@
  * a crowd in memory are made of. SYNs carry an MSS option, the others nothing.
  */
 import { checksumFold, checksumPartial, pseudoSum } from '../../net/checksum.js';
-
-export const SYN = 2;
-export const RST = 4;
-export const ACK = 16;
+import { SYN } from '../../net/layout.js';
 
 const TCP = 6;
 const TTL = 64;

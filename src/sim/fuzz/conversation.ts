@@ -3,6 +3,7 @@
  * the peer's side of each, with the numbers that the stack expects next, learnt from what it sends.
  */
 import { EINPROGRESS } from '../../net/errno.js';
+import { ACK, FIN, SYN } from '../../net/layout.js';
 import {
   IP_LOCAL_PORT_RANGE,
   IPPROTO_IP,
@@ -10,7 +11,7 @@ import {
   SOL_SOCKET,
 } from '../../socket/uapi/constants.js';
 import type { SimHost } from '../host.js';
-import { ACK, FIN, type PacketBuilder, type SegmentFields, SYN } from './packet-builder.js';
+import type { PacketBuilder, SegmentFields } from './packet-builder.js';
 
 /** States that a conversation can be brought into. */
 export const GOALS = [

@@ -3,17 +3,9 @@
  * options good and bad, ICMP errors with quotes good and bad, then damage to single bytes. What is
  * built is mostly a packet that a peer might have sent, and sometimes nothing of the kind.
  */
+import { CWR, ECE, URG } from '../../net/layout.js';
 import { internetChecksum } from '../../testing/packet.js';
 import type { Dice } from '../dice.js';
-
-export const FIN = 1;
-export const SYN = 2;
-export const RST = 4;
-export const PSH = 8;
-export const ACK = 16;
-export const URG = 32;
-export const ECE = 64;
-export const CWR = 128;
 
 const IP_BYTES = 20;
 const TCP_BYTES = 20;

@@ -5,6 +5,7 @@
  * and nothing may be left.
  */
 
+import { ACK, FIN, PSH, RST, SYN } from '../../net/layout.js';
 import { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, IFINDEX_LINK, type Skb } from '../../net/skb.js';
 import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import type { SockCommon } from '../../reuseport/sock-common.js';
@@ -33,7 +34,7 @@ import { drawOption, drawSysctls } from '../knobs.js';
 import { checkCounters, checkNothingLeft } from '../leaks.js';
 import { addressOf } from '../router.js';
 import { Conversation, GOALS, isActive, Player } from './conversation.js';
-import { ACK, FIN, PacketBuilder, PSH, RST, type SegmentFields, SYN } from './packet-builder.js';
+import { PacketBuilder, type SegmentFields } from './packet-builder.js';
 
 /** Packets of an epoch, and how many of them come before the stack answers at most. */
 const EPOCH_PACKETS = 3000;

@@ -3,6 +3,7 @@
  * what was found. The way of every segment begins here.
  */
 import { checksumFold, pseudoSum, skbChecksum } from '../../net/checksum.js';
+import { IPPROTO_TCP } from '../../net/layout.js';
 import { Mib } from '../../net/mib.js';
 import { CHECKSUM_NONE, type Skb } from '../../net/skb.js';
 import { inetLookup, inetLookupListener } from '../../reuseport/lookup.js';
@@ -18,8 +19,6 @@ import { REQ_LISTENER, REQ_ORPHANED, requestArrives } from './request.js';
 import { synSentArrives } from './syn-sent.js';
 import { synchronizedArrives } from './synchronized.js';
 import { TW_RST, TW_SYN, timewaitArrives, timewaitIsn } from './time-wait.js';
-
-const IPPROTO_TCP = 6;
 
 export function tcpV4Rcv(tcp: Tcp, skb: Skb): void {
   const { net, seg } = tcp;

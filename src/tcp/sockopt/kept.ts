@@ -4,12 +4,12 @@
  * value and one answer. What would mean something and is not built is not here: it is refused.
  */
 import { EINVAL, ENODATA, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO } from '../../net/errno.js';
+import { IPPROTO_TCP } from '../../net/layout.js';
 import type { Tcb } from '../tcb.js';
 import { setRare } from './rare.js';
 
 const SOL_SOCKET = 1;
 const IPPROTO_IP = 0;
-const IPPROTO_TCP = 6;
 
 /** What a flag takes. */
 interface Flag {

@@ -4,6 +4,7 @@
  * is no routing rule or queue that looks at them.
  */
 import { EACCES, EDOM, ENOPROTOOPT, EPERM } from '../../net/errno.js';
+import { IPPROTO_TCP } from '../../net/layout.js';
 import {
   BLOCK_ERROR,
   BLOCK_LINGER,
@@ -64,7 +65,6 @@ const SO_BUF_LOCK = 72;
 const SO_ATTACH_REUSEPORT_SELECTOR = 0x7401;
 const SO_DRAIN = 0x7402;
 
-const IPPROTO_TCP = 6;
 const SOCK_STREAM = 1;
 const UNCONNECTED = states(TCP_CLOSE, TCP_LISTEN);
 const INT_MAX = 0x7fffffff;

@@ -12,6 +12,7 @@ import {
   FLAG_SACK_RENEGING,
   FLAG_SET_XMIT_TIMER,
 } from './ack-event.js';
+import { CHRONO_BUSY, chronoStop } from './chrono.js';
 import { mtuProbeAcked } from './mtu-probe.js';
 import { rackAdvance } from './rack.js';
 import { removeRenoSacks } from './recovery.js';
@@ -65,7 +66,8 @@ export function cleanRtxQueue(tcb: Tcb, s: Sender, ev: AckEvent): void {
     rtxUnlink(t, s, index);
     index = next;
   }
-  if (index !== NONE && (t.marks[index]! & SACKED_ACKED) !== 0) ev.flag |= FLAG_SACK_RENEGING;
+  if (index === NONE) chronoStop(tcb, CHRONO_BUSY);
+  else if ((t.marks[index]! & SACKED_ACKED) !== 0) ev.flag |= FLAG_SACK_RENEGING;
   const sampled = measure(tcb, s, ev, acked, whole, priorSacked);
   if ((ev.flag & FLAG_DATA_ACKED) !== 0) progress(tcb, s, ev, acked);
   else if (index !== NONE && sampled && sackedBeforeHead(tcb, ev, index)) {

@@ -18,4 +18,10 @@ export class Counts {
   dsackDups = 0;
   /** Times that the retransmission timer fired. */
   timeouts = 0;
+  /** Which clock of chrono.ts runs, since when, and what they have come to without that, µs. */
+  chrono = 0;
+  chronoStartUs = 0;
+  busyUs = 0;
+  rwndLimitedUs = 0;
+  sndbufLimitedUs = 0;
 }

@@ -2,12 +2,14 @@
  * When a congestion window that was not used is no longer believed (RFC 7661, RFC 2861, RFC 5681
  * 4.1; Linux tcp_output.c: tcp_cwnd_restart, tcp_cwnd_validate, tcp_cwnd_application_limited).
  */
-import { RING_HEAD, RING_LIMIT } from '../net/ring.js';
+import { RING_TAIL, RING_WAKE } from '../net/ring.js';
 import { CA_OPEN } from './ca-state.js';
+import { CHRONO_SNDBUF_LIMITED, chronoStart } from './chrono.js';
 import { isCwndLimited } from './cong/congestion.js';
 import { INITIAL_SEGMENTS } from './init-transfer.js';
 import { currentSsthresh, type Sender } from './sender.js';
-import { before } from './seq.js';
+import { after, before } from './seq.js';
+import { CAN_SEND, inStates } from './state.js';
 import type { Tcb } from './tcb.js';
 
 /**
@@ -50,6 +52,11 @@ export function cwndValidate(tcb: Tcb, s: Sender, limited: boolean): void {
   if (tcpSlowStartAfterIdle !== 0 && net.nowUs - s.cwndStampUs >= tcb.rtoUs) {
     applicationLimited(tcb, s);
   }
+  // All has left, and more would be written if there were room.
+  const all = tcb.sndNxt === tcb.tcp.ctl[tcb.sndRing + RING_TAIL];
+  if (all && inStates(tcb.state, CAN_SEND) && writerWaits(tcb)) {
+    chronoStart(tcb, CHRONO_SNDBUF_LIMITED);
+  }
 }
 
 /**
@@ -57,7 +64,7 @@ export function cwndValidate(tcb: Tcb, s: Sender, limited: boolean): void {
  * for room in the send buffer, as then it is that which is too small.
  */
 function applicationLimited(tcb: Tcb, s: Sender): void {
-  if (tcb.caState === CA_OPEN && !bufferFull(tcb, s)) {
+  if (tcb.caState === CA_OPEN && !writerWaits(tcb)) {
     const used = Math.max(s.cwndUsed, INITIAL_SEGMENTS);
     if (used < tcb.cwnd) {
       tcb.ssthresh = currentSsthresh(tcb);
@@ -68,9 +75,8 @@ function applicationLimited(tcb: Tcb, s: Sender): void {
   s.cwndStampUs = tcb.tcp.net.nowUs;
 }
 
-/** Linux SOCK_NOSPACE: the application has filled the send buffer. */
-function bufferFull(tcb: Tcb, s: Sender): boolean {
+/** Linux SOCK_NOSPACE: the application has found the send buffer full, and has not been told. */
+function writerWaits(tcb: Tcb): boolean {
   const { ctl } = tcb.tcp;
-  const used = (s.writeSeq - ctl[tcb.sndRing + RING_HEAD]!) | 0;
-  return used >= ctl[tcb.sndRing + RING_LIMIT]!;
+  return !after(ctl[tcb.sndRing + RING_WAKE]!, ctl[tcb.sndRing + RING_TAIL]!);
 }

@@ -7,6 +7,7 @@
 import { EPOLLOUT } from '../net/epoll-bits.js';
 import { Mib } from '../net/mib.js';
 import { RING_HEAD, RING_LIMIT, ringReset, ringUsed } from '../net/ring.js';
+import { CHRONO_BUSY, chronoStart, chronoStop } from './chrono.js';
 import { TFO_CLIENT_NO_COOKIE } from './fastopen-option.js';
 import { ActiveFastopen, cacheOf, inPause } from './fastopen-path.js';
 import { advertisedMss, currentMss, HEADERS_BYTES, pathMtu } from './mss.js';
@@ -107,7 +108,10 @@ export function fastopenSynText(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen): number
   tfo.synBytes = Math.min(most, tfo.spaceBytes);
   tcb.sndNxt = (tcb.iss + 1 + tfo.synBytes) | 0;
   tcb.ectNxt = tcb.sndNxt;
-  if (tfo.synBytes > 0) tcp.net.count(Mib.TCPOrigDataSent);
+  if (tfo.synBytes > 0) {
+    chronoStart(tcb, CHRONO_BUSY);
+    tcp.net.count(Mib.TCPOrigDataSent);
+  }
   return tfo.synBytes;
 }
 
@@ -137,6 +141,7 @@ function fastopenAcked(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen, ack: number): bo
     return false;
   }
   if (tfo.synBytes > 0) {
+    chronoStop(tcb, CHRONO_BUSY);
     tcb.synDataAcked = true;
     net.count(Mib.TCPFastOpenActive);
   }

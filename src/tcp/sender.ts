@@ -16,6 +16,13 @@ export const UNDO_UNKNOWN = -1;
 /** Until something was written. */
 const FIRST_GOAL_BYTES: number = 1 << 16;
 
+/** What has ended the last burst, where that is not plain from the counters. */
+export const HELD_NOT = 0;
+/** The peer's window. */
+export const HELD_BY_RWND = 1;
+/** cwnd, though a small burst would fit: a larger one is waited for. */
+export const HELD_BY_CWND = 2;
+
 /** What output has to do about losses (Linux: REXMIT_*). */
 export const REXMIT_NONE = 0;
 /** Send what is lost again. */
@@ -104,6 +111,8 @@ export class Sender {
   cwndUsageSeq: number;
   cwndUsed = 0;
   cwndStampUs = 0;
+  /** HELD_*, for as long as output is at it. */
+  heldBy: number = HELD_NOT;
 
   /** Tail of the send ring that output has seen, and of that how far PSH was promised. */
   writeSeq: number;

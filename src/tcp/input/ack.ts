@@ -28,6 +28,7 @@ import {
   FLAG_WIN_UPDATE,
 } from '../ack-event.js';
 import { CA_OPEN } from '../ca-state.js';
+import { CHRONO_SNDBUF_LIMITED, chronoStop } from '../chrono.js';
 import { cleanRtxQueue } from '../clean-rtx.js';
 import { slowStartAfterIdle } from '../cwnd.js';
 import { ecnEcho } from '../ecn.js';
@@ -255,6 +256,7 @@ function releaseSent(tcp: Tcp, tcb: Tcb): void {
   Atomics.store(ctl, tcb.sndRing + RING_HEAD, head);
   if (ringDue(ctl, tcb.sndRing, head)) {
     Atomics.store(ctl, tcb.sndRing + RING_WAKE, (head + WAKE_NEVER) | 0);
+    chronoStop(tcb, CHRONO_SNDBUF_LIMITED);
     tcp.events.ready(tcb.fd, EPOLLOUT);
   }
 }
@@ -274,5 +276,6 @@ function growSendRing(tcp: Tcp, tcb: Tcb): void {
   if (!growRing(tcp, ring, capacity * 2, capacity)) return;
   if (!tcb.sndBufLocked) ctl[ring + RING_LIMIT] = capacity * 2;
   Atomics.store(ctl, ring + RING_WAKE, (head + WAKE_NEVER) | 0);
+  chronoStop(tcb, CHRONO_SNDBUF_LIMITED);
   tcp.events.ready(tcb.fd, EPOLLOUT);
 }

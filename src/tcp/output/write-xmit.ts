@@ -6,6 +6,7 @@ import { Mib } from '../../net/mib.js';
 import { RING_TAIL } from '../../net/ring.js';
 import { BLOCK_SND_FLAGS, BLOCK_SND_UP, SND_URGENT } from '../../net/sockmem.js';
 import { CA_RECOVERY } from '../ca-state.js';
+import { CHRONO_BUSY, CHRONO_RWND_LIMITED, chronoStart, chronoStop } from '../chrono.js';
 import { cwndValidate, slowStartAfterIdle } from '../cwnd.js';
 import { isSynText } from '../fastopen-client.js';
 import { currentMss, deviceOf, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
@@ -13,7 +14,14 @@ import { mtuProbeBytes, mtuProbeSent, PROBE_WAIT } from '../mtu-probe.js';
 import { probe0WhenUs } from '../rtt.js';
 import { FINAL, NONE, PUSHED, rtxAppend, segmentsIn } from '../rtx-queue.js';
 import { ACK, FIN, PSH } from '../segment.js';
-import { inCwndReduction, type Sender, senderOf } from '../sender.js';
+import {
+  HELD_BY_CWND,
+  HELD_BY_RWND,
+  HELD_NOT,
+  inCwndReduction,
+  type Sender,
+  senderOf,
+} from '../sender.js';
 import { after, before, seqMin } from '../seq.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -113,7 +121,9 @@ function shouldDefer(tcb: Tcb, s: Sender, unsent: number, maxSegs: number): bool
   if (divisor !== 0 ? limit >= Math.floor(chunk) : limit > 3 * mss) return false;
   const expectedUs = rtx.sentUs[s.rtxHead]! + tcb.srttUs - net.nowUs;
   if (expectedUs > Math.min(tcb.srttUs / 2, DEFER_US)) return false;
-  return limit <= unsent || !tcb.finQueued;
+  if (limit > unsent) return !tcb.finQueued;
+  s.heldBy = congestion < open ? HELD_BY_CWND : HELD_BY_RWND;
+  return true;
 }
 
 /**
@@ -157,6 +167,7 @@ export function writeXmit(tcp: Tcp, tcb: Tcb, mode: number = XMIT_PUSH): void {
   takeUrgent(tcp, tcb);
   if (nothingWaits(tcb, unsent)) return;
   const s = senderOf(tcb);
+  chronoStart(tcb, CHRONO_BUSY);
   const mss = currentMss(tcb);
   const linkMost = Math.min(deviceOf(tcp, tcb).offload.gsoMaxBytes, PACKET_PAYLOAD_BYTES);
   const tail = (tcb.sndNxt + unsent) | 0;
@@ -234,6 +245,7 @@ function sendUpTo(
   mode: number,
 ): number {
   let sent = 0;
+  s.heldBy = HELD_NOT;
   for (;;) {
     const unsent = (limit - tcb.sndNxt) | 0;
     const all = waiting(tcp, tcb) === unsent;
@@ -278,7 +290,11 @@ function nextBurst(
   mode: number,
 ): number {
   const segs = mode === XMIT_PROBE ? 1 : cwndQuota(tcb, s);
-  if (segs === 0 || !windowTakes(tcb, unsent, mss)) return -1;
+  if (segs === 0) return -1;
+  if (!windowTakes(tcb, unsent, mss)) {
+    s.heldBy = HELD_BY_RWND;
+    return -1;
+  }
   if (unsent <= mss) return unsent < mss && nagleHolds(tcb, s, mode) ? -1 : unsent;
   const maxSegs = tsoSegs(tcb, s, mss, gsoMaxBytes);
   if (mode < XMIT_PUSH_ONE && shouldDefer(tcb, s, unsent, maxSegs)) return -1;
@@ -297,7 +313,9 @@ function sendMtuProbe(tcp: Tcp, tcb: Tcb, s: Sender, bytes: number): number {
 
 /** What follows from having sent. */
 function finish(tcb: Tcb, s: Sender, sent: number, mode: number): void {
-  const limited = s.inFlight >= tcb.cwnd;
+  if (s.heldBy === HELD_BY_RWND) chronoStart(tcb, CHRONO_RWND_LIMITED);
+  else chronoStop(tcb, CHRONO_RWND_LIMITED);
+  const limited = s.heldBy === HELD_BY_CWND || s.inFlight >= tcb.cwnd;
   if (sent > 0 || limited) cwndValidate(tcb, s, limited);
   if (sent === 0) return;
   if (inCwndReduction(tcb)) s.prrOut += sent;

@@ -4,6 +4,7 @@
  */
 import { RING_TAIL } from '../../net/ring.js';
 import { acceptQueueLength } from '../accept-queue.js';
+import { CHRONO_BUSY, CHRONO_RWND_LIMITED, CHRONO_SNDBUF_LIMITED, chronoUs } from '../chrono.js';
 import { ecnInfo } from '../ecn.js';
 import { INITIAL_SEGMENTS } from '../init-transfer.js';
 import { advertisedMss, currentMss, pathMtu } from '../mss.js';
@@ -114,6 +115,11 @@ function laterWords(tcp: Tcp, tcb: Tcb, info: Int32Array): void {
   info[36] = Math.max(0, (tail - tcb.sndNxt) | 0);
   info[38] = counts.dataSegsIn;
   info[39] = counts.dataSegsOut;
+  const rwndLimited = chronoUs(tcb, CHRONO_RWND_LIMITED);
+  const sndbufLimited = chronoUs(tcb, CHRONO_SNDBUF_LIMITED);
+  putLong(info, 42, chronoUs(tcb, CHRONO_BUSY) + rwndLimited + sndbufLimited);
+  putLong(info, 44, rwndLimited);
+  putLong(info, 46, sndbufLimited);
   putLong(info, 50, counts.bytesSent);
   putLong(info, 52, counts.bytesRetrans);
   info[54] = counts.dsackDups;

@@ -86,12 +86,17 @@ export function ecnSend(tcb: Tcb, seq: number, length: number): number {
   return bits;
 }
 
-/** Text or a FIN with CWR has come: our demand for it is met (Linux: tcp_ecn_accept_cwr). */
+/**
+ * CWR has come: our demand for it is met (Linux: tcp_ecn_accept_cwr). A pure ACK's counts as well,
+ * because many hosts send it so; kernels of the profile 5.0 look at text and FIN only.
+ */
 export function ecnAcceptCwr(tcp: Tcp, tcb: Tcb, seg: Segment): void {
-  if ((seg.flags & CWR) === 0 || (tcb.ecnFlags & ECN_OK) === 0) return;
+  if ((tcb.ecnFlags & ECN_OK) === 0) return;
+  const bare = seg.seq === seg.endSeq;
+  if (bare && tcp.net.sysctl.profile === '5.0') return;
   tcb.ecnFlags &= ~ECN_DEMAND_CWR;
   // The peer's window may be down to one segment: it must not wait for a delayed ACK.
-  tcp.mark(tcb, PENDING_ACK);
+  if (!bare) tcp.mark(tcb, PENDING_ACK);
 }
 
 /** What the packet of new text says (RFC 3168 6.1.3; Linux: tcp_ecn_check_ce). */

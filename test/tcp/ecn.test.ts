@@ -1,6 +1,7 @@
 /** ECN beyond the packet scripts: counters, and when a window counts as another one. */
 import { expect } from 'chai';
 import { Mib } from '../../src/net/mib.js';
+import type { Profile } from '../../src/net/sysctl.js';
 import { CA_CWR, CA_OPEN, CA_RECOVERY } from '../../src/tcp/ca-state.js';
 import { type MemoryStack, Peer } from '../../src/testing/index.js';
 import { start, tcbOf } from './migrate-rig.js';
@@ -9,8 +10,8 @@ const ECT0 = 2;
 const CE = 3;
 
 /** A connection with ECN that has `segments` of 1000 bytes in flight. */
-function flying(segments: number) {
-  const host = start();
+function flying(segments: number, profile: Profile = '6.18') {
+  const host = start({ profile });
   const listener = host.listen(80);
   const peer = new Peer(host);
   peer.in('SEW 0:0(0) win 65535 <mss 1000,sackOK,nop,nop>');
@@ -40,6 +41,27 @@ describe('tcp: ECN', () => {
     expect(host.counter(Mib.TCPDeliveredCE)).to.equal(2);
     peer.in('. 9:9(0) ack 4001');
     expect(host.counter(Mib.TCPDeliveredCE)).to.equal(2);
+  });
+
+  it('CWR on a pure ACK ends the echo, but not for kernels of old', () => {
+    for (const [profile, flags] of [
+      ['6.18', '.'],
+      ['5.0', 'E.'],
+    ] as const) {
+      const { host, peer } = flying(0, profile);
+      host.inject(peer.bytes('P. 1:5(4) ack 1', 'text', { tos: CE }));
+      peer.out('E. 1:1(0) ack 5');
+      peer.in('W. 5:5(0) ack 1');
+      host.inject(peer.bytes('P. 5:9(4) ack 1', 'text', { tos: ECT0 }));
+      peer.out(`${flags} 1:1(0) ack 9`);
+    }
+  });
+
+  it('the mark of the first text leaves its quick ACKs as they are', () => {
+    const { host, peer, tcb } = flying(0);
+    host.inject(peer.bytes('P. 1:5(4) ack 1', 'text', { tos: CE }));
+    peer.out('E. 1:1(0) ack 5');
+    expect(tcb.quickAcks).to.equal(15);
   });
 
   it('reduces once per window of data, and ends when that is acknowledged', () => {

@@ -8,7 +8,7 @@ import { Mib } from '../../net/mib.js';
 import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringHeld, ringPlace } from '../../net/ring.js';
 import { BLOCK_FLAGS, BLOCK_RCVLOWAT, FILE_ACCEPTED } from '../../net/sockmem.js';
 import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.js';
-import { ecnAcceptCwr, ecnCheckCe } from '../ecn.js';
+import { ecnCheckCe } from '../ecn.js';
 import { publishLowat } from '../publish.js';
 import { Ranges } from '../ranges.js';
 import { growReceiveSpace, growWindow, measureReceiveRtt, tuneReceiveSpace } from '../rcv-space.js';
@@ -34,7 +34,6 @@ import { enterTimeWait } from './time-wait.js';
 /** Takes text and FIN of an acceptable segment in a state that may receive them. */
 export function dataQueue(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   if (seg.endSeq === seg.seq) return;
-  ecnAcceptCwr(tcp, tcb, seg);
   // After the peer's FIN there is no new text, whatever a segment says.
   if (!after(seg.endSeq, tcb.rcvNxt) || !inStates(tcb.state, CAN_RECEIVE)) {
     duplicateText(tcp, tcb, seg);
@@ -51,9 +50,12 @@ export function dataQueue(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     ackNow(tcp, tcb);
     return;
   }
-  ecnCheckCe(tcb, seg);
-  if (after(seg.seq, tcb.rcvNxt)) outOfOrder(tcp, tcb, seg);
-  else inOrder(tcp, tcb, seg);
+  if (after(seg.seq, tcb.rcvNxt)) {
+    ecnCheckCe(tcb, seg);
+    outOfOrder(tcp, tcb, seg);
+  } else {
+    inOrder(tcp, tcb, seg);
+  }
 }
 
 /**
@@ -119,6 +121,8 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     }
     tcb.rcvNxt = (tcb.rcvNxt + placed) | 0;
     onDataReceived(tcp, tcb, seg);
+    // After it: the quick ACKs of the first text are more than those of a mark.
+    ecnCheckCe(tcb, seg);
     growWindow(tcb, placed);
     measureReceiveRtt(tcp, tcb, seg);
   }

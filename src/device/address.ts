@@ -1,10 +1,15 @@
 /**
- * IPv4 addresses of a TUN link: text to number and back, and the rules that the stack's address and
- * the host's address on it (the peer) must keep. Addresses are int32 bit patterns in host order, as
- * in the core. No I/O.
+ * IPv4 addresses of a TUN link with their prefix: text to number, and the rules that the stack's
+ * address and the host's address on it (the peer) must keep. Addresses are int32 bit patterns in
+ * host order, as in the core. No I/O.
  */
 import { Address4 } from 'ip-address';
+import { formatIpv4, parseIpv4 } from '../net/ipv4-address.js';
+import { netmask as netmaskOf } from '../net/route.js';
 import { usageError } from './errors.js';
+
+export { formatIpv4, parseIpv4 } from '../net/ipv4-address.js';
+export { netmask as netmaskOf } from '../net/route.js';
 
 /** The two ends of the link, checked. */
 export interface LinkAddresses {
@@ -14,28 +19,6 @@ export interface LinkAddresses {
   peer: number;
   /** Prefix length of the subnet that holds both. */
   prefix: number;
-}
-
-/**
- * Dotted quad → int32 bit pattern, or null when `text` is not exactly four decimal bytes without
- * leading zeros.
- */
-export function parseIpv4(text: string): number | null {
-  if (!Address4.isValid(text)) return null;
-  const parsed = new Address4(text);
-  // Neither a subnet nor octal-looking digits.
-  if (parsed.correctForm() !== text) return null;
-  return parsed.toArray().reduce((value, byte) => (value << 8) | byte, 0);
-}
-
-/** int32 bit pattern → dotted quad. */
-export function formatIpv4(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
-}
-
-/** Netmask of a prefix length 0..32, int32 bit pattern. */
-export function netmaskOf(prefix: number): number {
-  return prefix === 0 ? 0 : (-1 << (32 - prefix)) | 0;
 }
 
 /** Prefix length of a netmask, or null when its ones are not contiguous. */

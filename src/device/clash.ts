@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { swapWord } from '../net/ipv4-address.js';
 import { formatIpv4, type LinkAddresses, netmaskOf, parseIpv4, prefixOf } from './address.js';
 import { DeviceError, EXIT_PRIVILEGE } from './errors.js';
 
@@ -59,10 +60,7 @@ export function parseProcRoute(text: string): InterfaceSubnet[] {
 
 /** Little-endian hexadecimal word → address. */
 function wordToAddress(word: string): number {
-  const value = Number.parseInt(word, 16);
-  return (
-    (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | ((value >>> 24) & 0xff)
-  );
+  return swapWord(Number.parseInt(word, 16));
 }
 
 /** Reads what this network namespace has. */

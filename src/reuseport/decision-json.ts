@@ -3,8 +3,8 @@
  * that is needed to compute the choice again by hand. Addresses are dotted, hashes and words
  * unsigned. Text is made of it by decision-text.ts.
  */
+import { formatIpv4, swapWord } from '../net/ipv4-address.js';
 import type { Decision, MemberFacts, Stage, Verdict } from './decision.js';
-import { swapWord } from './ehash.js';
 import { FITS, IPV6_ONLY, OTHER_ADDRESS, OTHER_DEVICE, OTHER_PORT } from './score.js';
 import { PICKED_BY_CPU, PICKED_BY_SELECTOR } from './select.js';
 import type { SockCommon } from './sock-common.js';
@@ -117,11 +117,6 @@ const MISMATCHES: Readonly<Record<number, string>> = {
   [OTHER_DEVICE]: 'bound to another interface',
 };
 
-/** a.b.c.d of an address. */
-export function dotted(addr: number): string {
-  return `${addr >>> 24}.${(addr >>> 16) & 255}.${(addr >>> 8) & 255}.${addr & 255}`;
-}
-
 /** The words of inetEhashfn for the flow of `decision` to `laddr`. */
 function hashInput(decision: Decision, laddr: number): HashInput {
   const { saddr, sport, dport } = decision;
@@ -132,7 +127,7 @@ function hashInput(decision: Decision, laddr: number): HashInput {
 }
 
 function explainedSocket(sk: SockCommon, names: SocketNames): ExplainedSocket {
-  const local = { address: dotted(sk.rcvSaddr), port: sk.num };
+  const local = { address: formatIpv4(sk.rcvSaddr), port: sk.num };
   return { ...names(sk), local, device: sk.boundDevIf };
 }
 
@@ -145,7 +140,7 @@ function explainedGroup(decision: Decision, names: SocketNames, most: number): E
   });
   return {
     members: members.length,
-    address: dotted(laddr),
+    address: formatIpv4(laddr),
     ...hashInput(decision, laddr),
     pickedBy:
       pickedBy === PICKED_BY_SELECTOR ? 'selector' : pickedBy === PICKED_BY_CPU ? 'cpu' : 'hash',
@@ -178,8 +173,8 @@ export function explain(
   const asked = d.established !== 'skipped';
   const bucket = (index: number): number | null => (index < 0 ? null : index);
   return {
-    source: { address: dotted(d.saddr), port: d.sport },
-    destination: { address: dotted(d.daddr), port: d.dport },
+    source: { address: formatIpv4(d.saddr), port: d.sport },
+    destination: { address: formatIpv4(d.daddr), port: d.dport },
     interface: d.dif,
     cpu: d.cpu,
     profile: d.profile,

@@ -8,6 +8,7 @@
  */
 import { AssertionError, assert } from '../net/assert.js';
 import { jhash3words } from '../net/hash.js';
+import { swapWord } from '../net/ipv4-address.js';
 import type { InetHashinfo } from './hashinfo.js';
 import type { SockCommon } from './sock-common.js';
 
@@ -29,11 +30,6 @@ const PARKED = 7;
 /** End of a chain, and PREV of its first row. */
 const NIL = -1;
 const INITIAL_ROWS = 256;
-
-/** The bytes of `word` in reverse: a network-order field as a little-endian CPU loads it, int32. */
-export function swapWord(word: number): number {
-  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
-}
 
 /**
  * Linux 6.1 net/ipv4/inet_hashtables.c: inet_ehashfn (with `ehashAddsPort` 6.15's). Hash of a

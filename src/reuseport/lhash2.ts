@@ -7,7 +7,7 @@
  */
 import { assert } from '../net/assert.js';
 import { jhash1word } from '../net/hash.js';
-import { swapWord } from './ehash.js';
+import { swapWord } from '../net/ipv4-address.js';
 import { AF_INET6, type SockCommon } from './sock-common.js';
 
 const NIL = -1;

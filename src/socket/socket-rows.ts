@@ -3,6 +3,7 @@
  * without asking the stack thread: what `ss` shows. Half-open and TIME-WAIT connections have no
  * descriptor and are not among them.
  */
+import { formatIpv4 } from '../net/ipv4-address.js';
 import { RING_LIMIT, ringUsed } from '../net/ring.js';
 import {
   BLOCK_GEN,
@@ -93,7 +94,5 @@ function rowAt(ctl: Int32Array, fd: number, at: number): SocketRow {
 }
 
 function endAt(ctl: Int32Array, addressAt: number, portAt: number): SocketEnd {
-  const address = ctl[addressAt]!;
-  const bytes = [address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255];
-  return { address: bytes.join('.'), port: ctl[portAt]! };
+  return { address: formatIpv4(ctl[addressAt]!), port: ctl[portAt]! };
 }

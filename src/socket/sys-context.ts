@@ -4,6 +4,7 @@
  * sys-io.ts.
  */
 import { EAFNOSUPPORT, EINVAL } from '../net/errno.js';
+import { formatIpv4, parseIpv4 } from '../net/ipv4-address.js';
 import { BLOCK_FLAGS, O_NONBLOCK, type SocketMemory } from '../net/sockmem.js';
 import { BlockWait } from './block-wait.js';
 import type { Epoll } from './epoll.js';
@@ -50,7 +51,7 @@ export class SysContext {
     if (argument == null) return -EINVAL;
     const { address, port, family = AF_INET } = argument;
     if ((port & 0xffff) !== port) return -EINVAL;
-    const value = typeof address === 'string' ? parseIpv4(address) : address;
+    const value = typeof address === 'string' ? (parseIpv4(address) ?? Number.NaN) : address;
     if (!(value >= -0x80000000 && value <= 0xffffffff) || !Number.isInteger(value)) return -EINVAL;
     if (family !== AF_INET && (family !== AF_UNSPEC || value !== 0)) return -EAFNOSUPPORT;
     this.address = value | 0;
@@ -59,23 +60,9 @@ export class SysContext {
   }
 }
 
-/** Four decimal numbers with dots, as inet_pton takes them: u32, or NaN. */
-function parseIpv4(text: string): number {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (match === null) return Number.NaN;
-  let value = 0;
-  for (let i = 1; i <= 4; i++) {
-    const part = match[i]!;
-    if (Number(part) > 255 || (part.length > 1 && part[0] === '0')) return Number.NaN;
-    value = value * 256 + Number(part);
-  }
-  return value;
-}
-
 /** Fills `out` with an IPv4 address (u32 or int32 bit pattern) and a port. */
 export function fillSockaddr(out: Sockaddr, address: number, port: number): void {
   out.family = AF_INET;
-  const [a, b, c] = [address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255];
-  out.address = `${a}.${b}.${c}.${address & 255}`;
+  out.address = formatIpv4(address);
   out.port = port;
 }

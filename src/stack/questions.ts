@@ -4,11 +4,12 @@
  * are, what is inside a connection. Answers are plain data for the main thread. Lists are given in
  * pieces of bounded work; the caller comes back with the cursor.
  */
+import { formatIpv4 } from '../net/ipv4-address.js';
 import { IPPROTO_TCP } from '../net/layout.js';
 import { IFINDEX_LINK, type Skb } from '../net/skb.js';
 import { BLOCK_OWNER } from '../net/sockmem.js';
 import { Decision } from '../reuseport/decision.js';
-import { dotted, type Explanation, explain, type SocketName } from '../reuseport/decision-json.js';
+import { type Explanation, explain, type SocketName } from '../reuseport/decision-json.js';
 import { inetLookup } from '../reuseport/lookup.js';
 import { synQueueFull } from '../reuseport/profile.js';
 import { SK_FULL, SK_REQUEST, SK_TIMEWAIT, type SockCommon } from '../reuseport/sock-common.js';
@@ -121,8 +122,8 @@ export class Questions {
     const waits = sk.kind === SK_TIMEWAIT && (sk as TimewaitSock).substate === TCP_TIME_WAIT;
     return {
       state: request !== null ? 'SYN-RECV' : waits ? 'TIME-WAIT' : 'FIN-WAIT-2',
-      local: { address: dotted(sk.rcvSaddr), port: sk.num },
-      peer: { address: dotted(sk.daddr), port: sk.dport },
+      local: { address: formatIpv4(sk.rcvSaddr), port: sk.num },
+      peer: { address: formatIpv4(sk.daddr), port: sk.dport },
       listener: name?.fd ?? null,
       thread: name?.thread ?? null,
       group: request?.members ?? 0,

@@ -7,6 +7,7 @@
  */
 import { assert } from '../net/assert.js';
 import { EPOLLIN } from '../net/epoll-bits.js';
+import { swapWord } from '../net/ipv4-address.js';
 import { Mib } from '../net/mib.js';
 import { siphashWords } from '../net/siphash.js';
 import { acceptQueuePush } from './accept-queue.js';
@@ -38,17 +39,10 @@ function keysOf(tcp: Tcp): Int32Array {
   return sysctl.tcpFastopenKey;
 }
 
-/** The word of memory that holds `address` in network order. */
-function networkWord(address: number): number {
-  return (
-    (address << 24) | ((address & 0xff00) << 8) | ((address >>> 8) & 0xff00) | (address >>> 24)
-  );
-}
-
 /** The cookie of the sender of `seg` under one of the keys (RFC 7413 4.1.2). */
 function cookieOf(seg: Segment, key: Int32Array): Uint8Array {
-  addresses[0] = networkWord(seg.saddr);
-  addresses[1] = networkWord(seg.daddr);
+  addresses[0] = swapWord(seg.saddr);
+  addresses[1] = swapWord(seg.daddr);
   siphashWords(key, addresses, 8, hash);
   const cookie = new Uint8Array(COOKIE_BYTES);
   for (let i = 0; i < COOKIE_BYTES; i++) cookie[i] = hash[i >> 2]! >>> ((i & 3) * 8);

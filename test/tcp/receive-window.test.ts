@@ -149,6 +149,9 @@ describe('tcp: receive window', () => {
     // 1/16 of 65536 must be free, and a segment.
     r.host.read(r.fd, 4000 - (65_536 - at));
     r.peer.quiet();
+    // Who asks is told of no sliver either.
+    send(r, at, at + 1);
+    r.peer.out(`. 1:1(0) ack ${at + 1} win 0`);
     r.host.read(r.fd, 96);
     r.peer.out(`. 1:1(0) ack ${at + 1} win 2920`);
     expect(r.host.counter(Mib.TCPFromZeroWindowAdv)).to.equal(1);
@@ -214,6 +217,18 @@ describe('tcp: receive window', () => {
     send(r, 0, 2000);
     r.peer.out('. 1:1(0) ack 2001');
     expect(fill(rig({ listenerOptions: [[1, 8, 1]] }), 536)).to.be.within(900, 1152);
+  });
+
+  // RFC 9293 MUST-39, RFC 1122 4.2.3.3.
+  it('less than a segment is nothing, although it is more than a sixteenth', () => {
+    const r = rig({ listenerOptions: [[1, 8, 8000]] });
+    const at = fill(r, 1460);
+    r.host.read(r.fd, 600);
+    r.peer.quiet();
+    send(r, at, at + 1);
+    r.peer.out(`. 1:1(0) ack ${at + 1} win 0`);
+    r.host.read(r.fd, 1620);
+    r.peer.out(`. 1:1(0) ack ${at + 1} win 2920`);
   });
 
   // RFC 9293 MUST-39.

@@ -22,7 +22,7 @@ import { currentMss } from './mss.js';
 import { mtuProbeLost } from './mtu-probe.js';
 import { endCwndReduction, enterCwr, initCwndReduction } from './prr.js';
 import { markLost, newrenoMarkLost, rackMarkLost, rackTimeLeft } from './rack.js';
-import { NONE, SACKED_ACKED } from './rtx-queue.js';
+import { NONE, SACKED_ACKED, textFrom } from './rtx-queue.js';
 import {
   currentSsthresh,
   inCwndReduction,
@@ -307,7 +307,7 @@ export function simpleRetransmit(tcb: Tcb): boolean {
   const { rtx: t } = tcb.tcp;
   const mss = currentMss(tcb);
   for (let index = s.rtxHead; index !== NONE; index = t.next[index]!) {
-    const length = (t.end[index]! - t.seq[index]!) | 0;
+    const length = textFrom(t, index, t.seq[index]!);
     if (Math.min(length, t.mss[index]!) > mss) markLost(tcb, s, index);
   }
   s.retransmitHint = NONE;

@@ -24,6 +24,8 @@ import {
   synSent,
 } from './state-table.js';
 
+const IPPROTO_TCP = 6;
+const TCP_CORK = 3;
 const UNREACHABLE = 3;
 const FRAG_NEEDED = 4;
 const TIME_EXCEEDED = 11;
@@ -236,6 +238,22 @@ describe('tcp: path MTU discovery', () => {
     expect(c.peer.out('. 1:961(960) ack 1').df).to.equal(true);
     expect(soError(c)).to.equal(0);
     expect(c.host.stack.sock(c.fd)).to.include({ pmtu: 1000, sndMss: 960, pmtuLocked: false });
+  });
+
+  it('what just fits is not lost, though a FIN goes with it', () => {
+    const c = conversation();
+    established(c);
+    c.host.write(c.fd, new Uint8Array(1460));
+    const packet = c.host.sent[0]!;
+    c.host.stack.setsockopt(c.fd, IPPROTO_TCP, TCP_CORK, 1, 0);
+    c.host.write(c.fd, new Uint8Array(960));
+    c.host.close(c.fd);
+    c.peer.out('P. 1:1461(1460) ack 1');
+    c.peer.out('FP. 1461:2421(960) ack 1');
+    c.peer.icmp(UNREACHABLE, FRAG_NEEDED, 1000, packet);
+    c.peer.out('. 1:961(960) ack 1');
+    c.peer.out('P. 961:1461(500) ack 1');
+    c.peer.quiet();
   });
 
   it('does not believe less than 552, and lets routers cut those', () => {

@@ -139,13 +139,14 @@ function splitPoint(tcb: Tcb, s: Sender, unsent: number, mss: number, segs: numb
 }
 
 /**
- * Does a single segment that ends at `end` carry PSH? At the end of what was written, and where the
- * writer has filled a burst and not pushed for half of the largest window (RFC 9293 MUST-61,
- * SHLD-27; Linux: forced_push).
+ * Text up to `end` leaves: does it carry PSH, which is thereby taken? At the end of what was
+ * written, where the writer has asked for it, and where it has filled a burst without PSH for half
+ * of the largest window (RFC 9293 MUST-61, SHLD-27; Linux: tcp_push, forced_push).
  */
-function pushes(tcb: Tcb, s: Sender, end: number): boolean {
+function takePush(tcb: Tcb, s: Sender, end: number): boolean {
   const last = end === s.writeSeq && !tcb.unpushed;
   let push = last || end === s.markSeq;
+  // Ends of bursts that were filled behind what waited.
   while (!after(s.goalSeq, end)) {
     if (after(s.goalSeq, (s.pushedSeq + s.pushBytes) | 0)) {
       s.pushedSeq = s.goalSeq;
@@ -196,8 +197,8 @@ export function gsoMaxOf(linkMost: number): number {
 
 /**
  * The writer has put something behind what was known, up to `tail`. It fills one burst after the
- * other, and each full one may leave before the next is begun (Linux: tcp_sendmsg_locked,
- * tcp_push_one), which decides where PSH is. Segments sent. After a pause cwnd is looked at.
+ * other, and each full one may leave before the next is begun (Linux: tcp_sendmsg_locked), which
+ * decides where PSH is. Segments sent. After a pause cwnd is looked at.
  */
 function takeWrite(
   tcp: Tcp,
@@ -208,29 +209,46 @@ function takeWrite(
   linkMost: number,
 ): number {
   if (s.packetsOut === 0) slowStartAfterIdle(tcb, s);
-  const goal = sizeGoal(tcb, mss, gsoMaxOf(linkMost));
-  s.goalBytes = goal;
+  s.goalBytes = sizeGoal(tcb, mss, gsoMaxOf(linkMost));
   s.pushBytes = tcb.maxWindow >> 1;
-  let sent = 0;
   let start = s.writeSeq;
   s.writeSeq = tail;
-  // Behind what waits already nothing leaves: pushes() finds the boundaries later.
-  let ahead = tcb.sndNxt === start;
-  if (ahead) s.goalSeq = (start + goal) | 0;
-  while (ahead && before(s.goalSeq, tail)) {
-    const full = s.goalSeq;
-    const forced = after(full, (s.pushedSeq + s.pushBytes) | 0);
-    if (forced) s.pushedSeq = s.markSeq = full;
-    const mode = forced ? XMIT_NAGLE_OFF : XMIT_PUSH_ONE;
-    sent += sendUpTo(tcp, tcb, s, full, mss, linkMost, mode);
-    ahead = after(tcb.sndNxt, start);
-    if (!ahead) break;
-    // What has left makes room in the same burst, with its PSH at its new end.
+  // Behind what waits already nothing leaves: takePush finds the ends of bursts later.
+  if (tcb.sndNxt !== start) return 0;
+  let sent = 0;
+  s.goalSeq = (start + s.goalBytes) | 0;
+  while (before(s.goalSeq, tail)) {
+    sent += sendFull(tcp, tcb, s, tail, mss, linkMost);
+    if (tcb.sndNxt === start) return sent;
+    // What has left makes room in the burst.
     start = tcb.sndNxt;
-    s.goalSeq = (start + goal) | 0;
-    if (s.markSeq === full && start !== full) s.markSeq = seqMin(s.goalSeq, tail);
+    s.goalSeq = (start + s.goalBytes) | 0;
   }
-  if (ahead && !tcb.unpushed) s.pushedSeq = tail;
+  if (!tcb.unpushed) s.pushedSeq = tail;
+  return sent;
+}
+
+/**
+ * The burst up to `goalSeq` is full: some of it leaves (Linux: tcp_push_one), or all that may, with
+ * PSH at its end, when there was none for long (forced_push). Segments sent.
+ */
+function sendFull(
+  tcp: Tcp,
+  tcb: Tcb,
+  s: Sender,
+  tail: number,
+  mss: number,
+  linkMost: number,
+): number {
+  const start = tcb.sndNxt;
+  const full = s.goalSeq;
+  const forced = after(full, (s.pushedSeq + s.pushBytes) | 0);
+  if (forced) s.pushedSeq = s.markSeq = full;
+  const mode = forced ? XMIT_NAGLE_OFF : XMIT_PUSH_ONE;
+  const sent = sendUpTo(tcp, tcb, s, full, mss, linkMost, mode);
+  // Its PSH goes with its end, which is further on once some of it has left.
+  const partly = tcb.sndNxt !== start && tcb.sndNxt !== full;
+  if (partly && s.markSeq === full) s.markSeq = seqMin((tcb.sndNxt + s.goalBytes) | 0, tail);
   return sent;
 }
 
@@ -343,7 +361,7 @@ export function sendNew(
   if (!rtxAppend(tcp.rtx, s, seq, end, mss, pcount, tcp.net.nowUs)) return 0;
   if (s.inFlight === 0) tcb.congestion.txStart?.(tcb);
   let flags = ACK;
-  if (length > 0 && pushes(tcb, s, (seq + length) | 0)) {
+  if (length > 0 && takePush(tcb, s, (seq + length) | 0)) {
     flags |= PSH;
     tcp.rtx.marks[s.rtxTail] = PUSHED;
   }

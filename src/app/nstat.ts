@@ -24,7 +24,7 @@ export function nstatLines(counters: Readonly<Record<string, number>>): string[]
 }
 
 /** The counters to show, by the names of nstat(8): those of TcpExt get their group as prefix. */
-export function selectCounters(
+function selectCounters(
   mib: Readonly<Record<string, number>>,
   zeros: boolean,
 ): Record<string, number> {

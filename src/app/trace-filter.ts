@@ -58,7 +58,7 @@ const WORDS: readonly string[] = [
 ];
 
 /** A word of the filter is wrong. */
-export class FilterError extends UsageError {
+class FilterError extends UsageError {
   constructor(filter: string, { text, at }: Token, why: string) {
     const mark = `${' '.repeat(at)}${'^'.repeat(Math.max(1, text.length))}`;
     super(

@@ -6,7 +6,7 @@
  */
 
 /** Linux: JHASH_INITVAL (0xdeadbeef). */
-export const JHASH_INITVAL: number = 0xdeadbeef | 0;
+const JHASH_INITVAL: number = 0xdeadbeef | 0;
 
 /** The three words of state between the rounds of jhash2 and jhash; the core is single-threaded. */
 const state: Int32Array = new Int32Array(3);

@@ -24,8 +24,6 @@ export const ICMP_ADDRESS = 17;
 export const ICMP_ADDRESSREPLY = 18;
 
 /** Codes of ICMP_DEST_UNREACH. */
-export const ICMP_NET_UNREACH = 0;
-export const ICMP_HOST_UNREACH = 1;
 export const ICMP_PROT_UNREACH = 2;
 export const ICMP_PORT_UNREACH = 3;
 export const ICMP_FRAG_NEEDED = 4;

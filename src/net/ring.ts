@@ -35,7 +35,6 @@ export const RING_WAKE = 5;
 export const RING_NOTICE = 6;
 /** Send ring only: most bytes that may be queued (SO_SNDBUF); receive ring: unused. */
 export const RING_LIMIT = 7;
-export const RING_WORDS = 8;
 
 /** Lock value of the stack thread. */
 export const STACK_LOCK = 0x7fffffff;

@@ -18,7 +18,7 @@ export const RTN_MULTICAST = 3;
 export const RTN_UNREACHABLE = 4;
 
 /** 127.0.0.1. */
-export const INADDR_LOOPBACK = 0x7f000001;
+const INADDR_LOOPBACK = 0x7f000001;
 const LOOPBACK_PREFIX = 8;
 const LOOPBACK_MTU = 65_536;
 /** Longest interface name, bytes (Linux: IFNAMSIZ less the end). */

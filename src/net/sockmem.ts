@@ -85,7 +85,6 @@ export const BLOCK_WORDS = 48;
 
 export const KIND_FREE = 0;
 export const KIND_TCP = 1;
-export const KIND_UDP = 2;
 export const KIND_EVENTFD = 3;
 export const KIND_EPOLL = 4;
 

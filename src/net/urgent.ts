@@ -18,7 +18,7 @@ export const URG_VALID = 0x100;
 export const URG_NOTYET = 0x200;
 export const URG_READ = 0x400;
 /** BLOCK_URG_HOLE is the place of an earlier urgent byte that nobody has read past. */
-export const URG_HOLE = 0x800;
+const URG_HOLE = 0x800;
 const URG_STATE = 0xfff;
 /** Above it: counts the marks. */
 const URG_COUNT = 0x1000;

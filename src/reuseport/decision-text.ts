@@ -17,7 +17,7 @@ import type {
 const MEMBERS_SHOWN = 16;
 
 /** 0x and eight digits: the form in which /whoami shows a hash. */
-export function hex32(word: number): string {
+function hex32(word: number): string {
   return `0x${(word >>> 0).toString(16).padStart(8, '0')}`;
 }
 
@@ -30,7 +30,7 @@ function end({ address, port }: { address: string; port: number }): string {
 }
 
 /** `worker 2 fd 7`, `fd 7`, or what it is bound to. */
-export function socketText(socket: ExplainedSocket): string {
+function socketText(socket: ExplainedSocket): string {
   const { fd, worker, local, device } = socket;
   const on = device === 0 ? '' : ` on interface ${device}`;
   const owner = worker === null ? '' : `worker ${worker}`;

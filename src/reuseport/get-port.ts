@@ -93,7 +93,7 @@ function bucketConflict(
  * `port` forbids it to `sk`. Only owners at the same address and at 0.0.0.0 are looked at, or all
  * when `sk` is bound to any address.
  */
-export function inetCskBindConflict(
+function inetCskBindConflict(
   hashinfo: InetHashinfo,
   sk: SockCommon,
   port: number,

@@ -14,7 +14,7 @@ export const OTHER_ADDRESS = 3;
 export const OTHER_DEVICE = 4;
 
 /** Linux 6.1 include/net/inet_sock.h: inet_bound_dev_eq, without VRF. */
-export function inetBoundDevEq(boundDevIf: number, dif: number): boolean {
+function inetBoundDevEq(boundDevIf: number, dif: number): boolean {
   return boundDevIf === 0 || boundDevIf === dif;
 }
 

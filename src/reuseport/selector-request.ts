@@ -28,7 +28,7 @@ export interface MemberState {
 }
 
 /** Nobody knows anything about the members: all alike. */
-export const NO_MEMBER_STATE: MemberState = {
+const NO_MEMBER_STATE: MemberState = {
   queueLength: () => 0,
   connections: () => 0,
   utilisation: () => 0,

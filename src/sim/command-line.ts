@@ -4,7 +4,7 @@
  */
 import { FAULTS, type Fault, parseFaults } from './parameters.js';
 
-export const FUZZERS = ['packets', 'threads', 'http'] as const;
+const FUZZERS = ['packets', 'threads', 'http'] as const;
 export type Fuzzer = (typeof FUZZERS)[number];
 
 /** Parameters that are set by hand instead of by the seed. */

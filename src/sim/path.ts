@@ -20,7 +20,7 @@ const REORDER_MAX_US = 30_000;
 
 /** Fate.lost: why a packet does not arrive. */
 export const ARRIVES = 0;
-export const LOST_ALONE = 1;
+const LOST_ALONE = 1;
 export const LOST_IN_BURST = 2;
 export const SWALLOWED = 3;
 

@@ -26,7 +26,7 @@ import {
 /** Events taken from the epoll instance by one call. */
 const EVENTS_MAX = 256;
 /** Bytes of a read buffer, as libuv suggests to Node. */
-export const SLAB_BYTES = 65536;
+const SLAB_BYTES = 65536;
 /** Below this much room a slab is given up for a new one. */
 const SLAB_ROOM_MIN = 16384;
 
@@ -320,7 +320,7 @@ export class Reactor {
 }
 
 /** ENETDOWN: what every call says once the stack has died. */
-export const STACK_GONE = -100;
+const STACK_GONE = -100;
 
 function runTurn(reactor: Reactor): void {
   reactor.turn();

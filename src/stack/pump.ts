@@ -29,7 +29,7 @@ const LAST_TURNS = 32;
  * Longest sleep, µs: a sleeping thread cannot be ended from outside, so it looks around at least
  * this often.
  */
-export const SLEEP_MAX_US = 1_000_000;
+const SLEEP_MAX_US = 1_000_000;
 /**
  * At the end: how long closed connections may go on delivering, and how often that is looked at,
  * µs.

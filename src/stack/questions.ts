@@ -28,7 +28,7 @@ import { writeSyn } from './dry-syn.js';
 /** Rows of a table that one question looks at. */
 const LIST_MOST = 1024;
 /** Members of a group that the decision of a traced SYN lists. */
-export const TRACED_MEMBERS = 64;
+const TRACED_MEMBERS = 64;
 
 const TCP_INFO = 11;
 

@@ -6,7 +6,7 @@
 import { wrk } from './loads.js';
 import type { PairProbe } from './measure.js';
 
-export const KEEPALIVE_CONNECTIONS = 64;
+const KEEPALIVE_CONNECTIONS = 64;
 const MILLION = 1e6;
 
 const raw: PairProbe = {

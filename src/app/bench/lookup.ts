@@ -4,7 +4,7 @@ import { alignColumns } from '../socket-table.js';
 import type { AloneProbe } from './measure.js';
 
 /** The curve as a table, ns of CPU an operation. */
-export function curveLines({ points, pairs }: LookupCurve): string[] {
+function curveLines({ points, pairs }: LookupCurve): string[] {
   const ns = (value: number | null): string => (value === null ? '-' : value.toFixed(0));
   const rows = points.map((point) => [
     point.operation,

@@ -33,7 +33,7 @@ export function median(values: readonly number[]): number {
   return (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-export function spreadOf(values: readonly number[]): Spread {
+function spreadOf(values: readonly number[]): Spread {
   return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
 }
 
@@ -48,7 +48,7 @@ export function ratioOf(ours: readonly number[], kernel: readonly number[]): Spr
 }
 
 /** Whether a median reaches its goal; null without one. */
-export function isMet(goal: Goal | null, ours: Spread, ratio: Spread | null): boolean | null {
+function isMet(goal: Goal | null, ours: Spread, ratio: Spread | null): boolean | null {
   const held = goal === null ? null : goal.of === 'ours' ? ours : ratio;
   if (goal === null || held === null) return null;
   const { atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = goal;

@@ -20,7 +20,7 @@ export interface BodySource {
 }
 
 /** The value under which `/bytes/N` repeats. */
-export const PATTERN_PERIOD = 251;
+const PATTERN_PERIOD = 251;
 const PATTERN_PERIODS = 1045;
 
 /** Any position of the pattern is served from one prebuilt buffer. */

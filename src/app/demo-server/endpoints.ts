@@ -10,9 +10,9 @@ import { type ConnectionInfo, hashText } from './connection-info.js';
 import { indexHtml, indexText } from './pages.js';
 
 /** Largest N of /bytes/N and largest body of /sink, bytes. */
-export const BYTES_MAX: number = 10 * 2 ** 30;
+const BYTES_MAX: number = 10 * 2 ** 30;
 /** Longest /work/MS. */
-export const WORK_MAX_MS = 60000;
+const WORK_MAX_MS = 60000;
 /**
  * Bodies that nobody asked for are read and dropped up to this size, so that the connection can be
  * kept.

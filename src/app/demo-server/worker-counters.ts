@@ -34,7 +34,7 @@ export const DOWN = 3;
  * `draining`: no new SYNs, but what is queued or half open is still taken; `drained`: nothing is
  * accepted, open connections go on; `down`: it failed and has not been started again yet.
  */
-export const WORKER_STATES = ['serving', 'draining', 'drained', 'down'] as const;
+const WORKER_STATES = ['serving', 'draining', 'drained', 'down'] as const;
 export type WorkerState = (typeof WORKER_STATES)[number];
 
 /** A row as /stats, the summary and the control socket show it. */

@@ -93,9 +93,26 @@ describe('app/worker-pool', () => {
 });
 
 describe('app/stop-signals', () => {
+  const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  let before: Map<NodeJS.Signals, unknown[]>;
+
+  beforeEach(() => {
+    before = new Map(SIGNALS.map((signal) => [signal, process.rawListeners(signal)]));
+  });
+
+  /** Handlers of `signal` that this test has left. */
+  function left(signal: NodeJS.Signals): NodeJS.SignalsListener[] {
+    const now = process.rawListeners(signal) as NodeJS.SignalsListener[];
+    return now.filter((handler) => !before.get(signal)!.includes(handler));
+  }
+
+  afterEach(() => {
+    // What stays until a process is gone must not stay in that of the tests.
+    for (const signal of SIGNALS) for (const each of left(signal)) process.off(signal, each);
+  });
+
   it('hears the first signal and the impatience of a second SIGINT', async () => {
     let impatient = 0;
-    const before = process.listenerCount('SIGHUP');
     const signals = new StopSignals(() => impatient++);
     const hangup = once(process, 'SIGHUP');
     process.kill(process.pid, 'SIGHUP');
@@ -110,7 +127,8 @@ describe('app/stop-signals', () => {
     handlers.at(-1)!('SIGINT');
     expect(impatient).to.equal(1);
     signals.close();
-    expect(process.listenerCount('SIGHUP')).to.equal(before);
+    // From now on only a SIGINT can spoil the exit code.
+    expect(SIGNALS.map((signal) => left(signal).length)).to.deep.equal([0, 1, 1]);
   });
 
   it('takes the end of the parent for a signal', async () => {
@@ -119,6 +137,11 @@ describe('app/stop-signals', () => {
     handlers.at(-1)!();
     expect(await signals.asked).to.equal('SIGTERM');
     signals.close();
+  });
+
+  it('leaves nothing behind when nobody has asked', () => {
+    new StopSignals(() => {}).close();
+    expect(SIGNALS.map((signal) => left(signal).length)).to.deep.equal([0, 0, 0]);
   });
 });
 

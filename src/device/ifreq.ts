@@ -12,10 +12,12 @@ export const TUNSETPERSIST = 0x400454cb;
 export const TUNSETOWNER = 0x400454cc;
 export const TUNSETOFFLOAD = 0x400454d0;
 export const TUNSETVNETHDRSZ = 0x400454d8;
+export const TUNSETSTEERINGEBPF = 0x800454e0;
 
 /** ifr_flags of TUNSETIFF. */
 export const IFF_TUN = 0x0001;
 export const IFF_TAP = 0x0002;
+export const IFF_MULTI_QUEUE = 0x0100;
 export const IFF_NO_PI = 0x1000;
 export const IFF_VNET_HDR = 0x4000;
 

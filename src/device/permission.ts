@@ -30,6 +30,8 @@ export interface DeviceFailure {
   errno: number;
   /** Name of the device. */
   device: string;
+  /** TUNSETIFF: queues asked for. */
+  queues?: number;
   /** What was being done, for steps with several system calls: `ioctl(SIOCSIFADDR)`. */
   syscall?: string;
   /** configure: what the device should look like and does not. */
@@ -134,6 +136,16 @@ function explainSetIff(failure: DeviceFailure, facts: ProcessFacts): DeviceError
       errno,
       `device ${device} is in use by another program (another tunstack?)`,
       `another --tun, for example --tun ${nextName(device)}, with another --address`,
+    );
+  }
+  if (errno === EINVAL && (failure.queues ?? 1) > 1) {
+    return refused(
+      errno,
+      `${device} exists and is no TUN device with several queues (a TAP, no tunnel, or made ` +
+        'without multi_queue)',
+      `another --tun, for example --tun ${nextName(device)}, or --queues 1\n` +
+        `or make it anew: sudo ip link del ${device}; ` +
+        `sudo ip tuntap add dev ${device} mode tun multi_queue user $USER`,
     );
   }
   if (errno === EINVAL) {

@@ -2,13 +2,15 @@
  * Opens a TUN device and sets it up by ioctl: /dev/net/tun, TUNSETIFF, offloads, the host's
  * address, netmask, MTU, queue length, up. The device is not persistent: the kernel removes it when
  * the descriptor closes, also after a kill -9. One made beforehand (`ip tuntap add dev X mode tun
- * user U`) is used as it is when it is set up as wanted, and then no privilege is needed. Every
- * refusal is a DeviceError from permission.ts, address.ts or clash.ts.
+ * user U`) is used as it is when it is set up as wanted, and then no privilege is needed. Of a
+ * device with several queues each is opened apart, the first one first. Every refusal is a
+ * DeviceError from permission.ts, address.ts or clash.ts.
  */
 import { checkAddresses, formatIpv4, type LinkAddresses, netmaskOf } from './address.js';
 import { clashError, findClash, readNetworkState } from './clash.js';
 import { usageError } from './errors.js';
 import {
+  IFF_MULTI_QUEUE,
   IFF_NO_PI,
   IFF_TUN,
   IFF_UP,
@@ -51,6 +53,8 @@ export interface TunOptions {
    * beforehand it needs privilege. TunDevice.txqueuelen says what came of it.
    */
   txqueuelen?: number;
+  /** Queues, 1 to 256: more are opened with openTunQueue; default 1. */
+  queues?: number;
 }
 
 export const DEFAULT_TUN_NAME = 'tunstack0';
@@ -59,6 +63,9 @@ export const DEFAULT_PEER = '198.18.0.254';
 export const DEFAULT_MTU = 1500;
 /** The kernel's 500 drops bursts. */
 export const DEFAULT_TXQUEUELEN = 2000;
+
+/** Of the kernel (drivers/net/tun.c: MAX_TAP_QUEUES). */
+const QUEUES_MAX = 256;
 
 /** RFC 791: every link carries packets of 68 bytes. */
 const MTU_MIN = 68;
@@ -70,6 +77,7 @@ export interface TunPlan {
   mtu: number;
   offload: boolean;
   txqueuelen: number;
+  queues: number;
 }
 
 /** A failed ioctl on the way: negated errno and the call's name. */
@@ -88,21 +96,46 @@ export function openTun(options: TunOptions = {}): TunDevice {
   const plan = checkTunOptions(options);
   const clash = findClash(plan.link, readNetworkState(), plan.name);
   if (clash !== null) throw clashError(plan.link, clash);
+  let txqueuelen = 0;
+  const fd = openAttached(plan, (request) => {
+    txqueuelen = setQueueLength(request, plan.txqueuelen);
+    configure(request, plan);
+  });
+  return deviceOf(fd, plan, txqueuelen);
+}
+
+/**
+ * Opens one more queue of the device that openTun has opened with these options (`queues` above 1).
+ * @throws DeviceError, as openTun
+ */
+export function openTunQueue(options: TunOptions): TunDevice {
+  const plan = checkTunOptions(options);
+  return deviceOf(
+    openAttached(plan, () => {}),
+    plan,
+    plan.txqueuelen,
+  );
+}
+
+/** A descriptor of the device, after `body` has done what else is to be done to it. */
+function openAttached(plan: TunPlan, body: (request: IfReq) => void): number {
   const calls = native();
   const fd = calls.open('/dev/net/tun', O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
   if (fd < 0) throw refusal({ step: 'open', errno: calls.errno(), device: plan.name });
   const request = new IfReq(plan.name);
-  let txqueuelen = 0;
   try {
     attach(request, fd, plan);
-    txqueuelen = setQueueLength(request, plan.txqueuelen);
-    configure(request, plan);
+    body(request);
   } catch (error) {
     calls.close(fd);
     throw error;
   } finally {
     request.close();
   }
+  return fd;
+}
+
+function deviceOf(fd: number, plan: TunPlan, txqueuelen: number): TunDevice {
   return new TunDevice({
     fd,
     name: plan.name,
@@ -138,12 +171,16 @@ export function checkTunOptions(options: TunOptions): TunPlan {
       `use 1 to 1000000 packets, usually ${DEFAULT_TXQUEUELEN}`,
     );
   }
+  const queues = options.queues ?? 1;
+  if (!Number.isInteger(queues) || queues < 1 || queues > QUEUES_MAX) {
+    throw usageError(`${queues} queues: out of range`, `use 1 to ${QUEUES_MAX} queues`);
+  }
   const link = checkAddresses(
     options.address ?? DEFAULT_ADDRESS,
     options.peer ?? DEFAULT_PEER,
     options.prefix,
   );
-  return { name, link, mtu, offload: options.offload ?? true, txqueuelen };
+  return { name, link, mtu, offload: options.offload ?? true, txqueuelen, queues };
 }
 
 /** Linux net/core/dev.c: dev_valid_name, and no `%`, which TUNSETIFF would take for a template. */
@@ -158,9 +195,14 @@ function isInterfaceName(name: string): boolean {
 
 /** Makes (or takes) the device and sets its link header and offloads. */
 function attach(request: IfReq, fd: number, plan: TunPlan): void {
-  const flags = IFF_TUN | IFF_NO_PI | (plan.offload ? IFF_VNET_HDR : 0);
+  const several = plan.queues > 1;
+  const flags =
+    IFF_TUN | IFF_NO_PI | (plan.offload ? IFF_VNET_HDR : 0) | (several ? IFF_MULTI_QUEUE : 0);
   const attached = request.attach(fd, flags);
-  if (attached < 0) throw refusal({ step: 'TUNSETIFF', errno: -attached, device: plan.name });
+  if (attached < 0) {
+    const { queues, name: device } = plan;
+    throw refusal({ step: 'TUNSETIFF', errno: -attached, device, queues });
+  }
   const bits = plan.offload ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
   if (plan.offload) {
     must(plan, 'TUNSETVNETHDRSZ', request.setPointed(fd, TUNSETVNETHDRSZ, VNET_HDR_BYTES));

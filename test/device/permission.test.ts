@@ -115,6 +115,13 @@ describe('the permission table', () => {
     expect(error.remedy).to.contain('--tun tunstack1');
   });
 
+  it('a device that has one queue when several are asked for', () => {
+    const error = explain({ step: 'TUNSETIFF', errno: EINVAL, queues: 4 }, ROOT);
+    expect(error).to.include({ code: 'EINVAL', exitCode: 77 });
+    expect(error.message).to.contain('made without multi_queue');
+    expect(error.remedy).to.contain('--queues 1').and.to.contain('mode tun multi_queue user');
+  });
+
   it('a device made beforehand with other settings: the commands that set it up', () => {
     const wanted = { address: '198.18.0.254/24', mtu: 9000 };
     const error = explain(

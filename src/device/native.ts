@@ -25,6 +25,8 @@ export interface Native {
   socket(domain: number, type: number, protocol: number): number;
   schedYield(): number;
   poll(pollfds: number, count: number, timeoutMs: number): number;
+  /** syscall(2) for a call of three integers or addresses that has no function of its own. */
+  syscall(number: number, a: number, b: number, c: number): number;
   eventfd(initial: number, flags: number): number;
   mmap(
     address: number,
@@ -96,6 +98,12 @@ function bind(koffi: typeof Koffi): Native {
     socket: bound<Native['socket']>('socket', 'int32', ['int32', 'int32', 'int32']),
     schedYield: bound<Native['schedYield']>('sched_yield', 'int32', []),
     poll: bound<Native['poll']>('poll', 'int32', ['uintptr_t', 'ulong', 'int32']),
+    syscall: bound<Native['syscall']>('syscall', 'long', [
+      'long',
+      'uintptr_t',
+      'uintptr_t',
+      'uintptr_t',
+    ]),
     eventfd: bound<Native['eventfd']>('eventfd', 'int32', ['uint32', 'int32']),
     mmap: bound<Native['mmap']>('mmap', 'intptr_t', [
       'uintptr_t',

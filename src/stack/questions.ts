@@ -49,6 +49,7 @@ export class Questions {
     const skb = net.outputSkbs.alloc();
     if (skb === null) return null;
     writeSyn(skb, saddr, sport, daddr, dport);
+    skb.cpu = this.tcp.queues?.queueOf(saddr, sport, daddr, dport) ?? 0;
     try {
       return this.dryRun(skb, sport, dport);
     } finally {
@@ -143,7 +144,7 @@ export class Questions {
     const end = Math.min(cursor + LIST_MOST, count);
     for (let fd = Math.max(0, cursor); fd < end; fd++) {
       const tcb = sockOf(tcp, fd);
-      if (tcb !== null) rows.push(this.detail(tcb));
+      if (tcb !== null && tcb.away === 0) rows.push(this.detail(tcb));
     }
     return { rows, next: end < count ? end : null };
   }

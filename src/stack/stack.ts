@@ -3,7 +3,7 @@
  * no dice of its own; what it needs comes in through the constructor. Many can live in one process.
  */
 import type { Device, Random, Trace } from '../net/env.js';
-import { EBADF } from '../net/errno.js';
+import { EBADF, EOPNOTSUPP } from '../net/errno.js';
 import { ipv4Loopback, ipv4Rcv } from '../net/ipv4.js';
 import { IPPROTO_UDP } from '../net/layout.js';
 import { NetNs } from '../net/netns.js';
@@ -154,7 +154,7 @@ export class Stack implements StackCalls {
   resetAll(): void {
     for (let fd = 0; fd < this.tcp.socks.length; fd++) {
       const tcb = sockOf(this.tcp, fd);
-      if (tcb !== null) tcpAbort(this.tcp, tcb);
+      if (tcb !== null && tcb.away === 0) tcpAbort(this.tcp, tcb);
     }
   }
 
@@ -190,6 +190,8 @@ export class Stack implements StackCalls {
 
   disconnect(fd: number): number {
     const tcb = this.held(fd);
+    // A socket that could listen or connect again belongs to queue 0.
+    if (tcb !== null && this.tcp.queue !== 0) return -EOPNOTSUPP;
     return tcb === null ? -EBADF : tcpDisconnect(this.tcp, tcb);
   }
 

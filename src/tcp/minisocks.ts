@@ -167,6 +167,7 @@ export function timewaitReplace(
   timeoutUs: number,
 ): TimewaitSock {
   const tw = timewaitOf(tcp, tcb, substate);
+  if (tcp.queues?.leaveTimewait(tcb, substate, timeoutUs) === true) return tw;
   if (tcp.timewaits >= tcp.net.sysctl.tcpMaxTwBuckets) {
     tcp.net.count(Mib.TCPTimeWaitOverflow);
     return tw;

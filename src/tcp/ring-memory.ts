@@ -131,7 +131,7 @@ function detach(tcp: Tcp, ring: number): boolean {
 export function releaseRings(tcp: Tcp, tcb: Tcb): void {
   if (detach(tcp, tcb.rcvRing) && detach(tcp, tcb.sndRing)) {
     forgetRinged(tcp, tcb);
-    tcp.mem.freeFd(tcb.fd);
+    if (tcp.queues === null || !tcp.queues.freed(tcb)) tcp.mem.freeFd(tcb.fd);
     tcp.parking.retire(tcb);
   } else {
     tcp.lateDetach.push(tcb);

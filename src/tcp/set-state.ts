@@ -69,7 +69,10 @@ function unhash(tcp: Tcp, tcb: Tcb, from: number): void {
     if (tcb.listen!.draining) reuseportStopListenSock(tcp.hashinfo, tcb);
     else inetUnhashListen(tcp.hashinfo, tcb);
     publishNoGroup(tcp, tcb);
-  } else if (tcb.ehashSlot >= 0) inetEhashRemove(tcp.hashinfo, tcb);
+  } else if (tcb.ehashSlot >= 0) {
+    inetEhashRemove(tcp.hashinfo, tcb);
+    tcp.queues?.unhashed(tcb);
+  }
   if (tcb.bindBucket !== null && !tcb.bindPortLock) inetPutPort(tcp.hashinfo, tcb);
 }
 

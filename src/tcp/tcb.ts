@@ -278,6 +278,8 @@ export class Tcb extends TcpSock {
   /** The listener this one came from or was moved to: its fd, 0 = none, and where it is counted. */
   listenerFd = 0;
   parent: ListenState | null = null;
+  /** The queue whose stack has the connection now (queues.ts); 0 = it is here. */
+  away = 0;
   readonly counts: Counts = new Counts();
 
   constructor(tcp: Tcp, fd: number) {

@@ -15,6 +15,7 @@ import type { RequestSock, TimewaitSock } from './minisocks.js';
 import { Parking } from './parking.js';
 import type { PathCache } from './path-cache.js';
 import type { ProvenPeers } from './proven-peers.js';
+import type { TcpQueues } from './queues.js';
 import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
@@ -60,6 +61,11 @@ export class Tcp {
    * the reason; its `code` is ENOENT when there is no such file. Null = there are no files here.
    */
   loadSelector: ((path: string) => Selector) | null = null;
+
+  /** The stacks of the other queues; null = there is one queue. */
+  queues: TcpQueues | null = null;
+  /** The queue that is ours. */
+  queue = 0;
 
   /** Sockets marked for output, oldest mark first. */
   private dirtyHead: TcpSock | null = null;

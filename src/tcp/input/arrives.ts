@@ -125,6 +125,10 @@ function toTimewait(tcp: Tcp, seg: Segment, skb: Skb, tw: TimewaitSock): void {
 }
 
 function toSocket(tcp: Tcp, tcb: Tcb, seg: Segment, skb: Skb): void {
+  if (tcb.away !== 0) {
+    tcp.queues?.forward(tcb, skb);
+    return;
+  }
   if (skb.ttl < tcb.minTtl) {
     tcp.net.drop(Mib.TCPMinTTLDrop, 'TCPMinTTLDrop', skb);
     return;

@@ -77,8 +77,9 @@ export function tcpV4Err(tcp: Tcp, skb: Skb, type: number, code: number, info: n
     requestError(tcp, sk as RequestSock, seq, type, code);
   } else if (sk.kind === SK_FULL) {
     const tcb = sk as Tcb;
+    if (tcb.away !== 0) tcp.queues?.forward(tcb, skb);
     // Of the quoted packet, which is ours as the router had it, as in Linux.
-    if (skb.ttl < tcb.minTtl) tcp.net.drop(Mib.TCPMinTTLDrop, 'TCPMinTTLDrop', skb);
+    else if (skb.ttl < tcb.minTtl) tcp.net.drop(Mib.TCPMinTTLDrop, 'TCPMinTTLDrop', skb);
     else connectionError(tcp, tcb, seq, type, code, info);
   }
 }

@@ -158,6 +158,7 @@ export function thirdAck(tcp: Tcp, req: RequestSock, seg: Segment, listener: Tcb
   }
   requestUnlink(tcp, req);
   synchronizedArrives(tcp, child, seg);
+  tcp.queues?.give(child);
   const pushed = acceptQueuePush(tcp, listener, child.fd);
   assert(pushed, 'third ACK: the accept queue was not full, and is');
   if (moved) net.count(Mib.TCPMigrateReqSuccess);
@@ -256,6 +257,10 @@ function startFromRequest(
 
 /** A child that nobody has accepted goes with its listener: RST, and everything back. */
 export function resetQueuedChild(tcp: Tcp, child: Tcb): void {
+  if (child.away !== 0) {
+    tcp.queues?.abandon(child);
+    return;
+  }
   child.orphan = true;
   tcp.orphans++;
   if (child.state !== TCP_CLOSE) {

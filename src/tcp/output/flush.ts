@@ -40,7 +40,7 @@ function serve(tcp: Tcp, sock: TcpSock): void {
 }
 
 function serveTcb(tcp: Tcp, tcb: Tcb): void {
-  if (tcb.state === TCP_CLOSE || tcb.state === TCP_LISTEN) {
+  if (tcb.state === TCP_CLOSE || tcb.state === TCP_LISTEN || tcb.away !== 0) {
     tcb.pending = 0;
     return;
   }

@@ -3,7 +3,7 @@
  * decision that a SYN led to into that packet's comment. The file is written by a sink; `fileSink`
  * is one. It formats no decision itself.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import type { Trace } from '../net/env.js';
 import type { Skb } from '../net/skb.js';
 import { DeviceError, EXIT_FAILED } from './errors.js';
@@ -60,11 +60,12 @@ export interface FileSink {
 const STDOUT = 1;
 
 /**
- * Opens (truncates) `path`. Throws DeviceError when that fails.
+ * Opens `path`. Throws DeviceError when that fails.
  * @param flag by which the user named it
+ * @param joins another sink has opened the file, and both write to it; else it is truncated
  */
-export function fileSink(path: string, flag = '--pcap'): FileSink {
-  const fd = path === '-' ? STDOUT : openForWriting(path, flag);
+export function fileSink(path: string, flag = '--pcap', joins = false): FileSink {
+  const fd = path === '-' ? STDOUT : openForWriting(path, flag, joins);
   let failed: string | null = null;
   return {
     write: (chunk) => {
@@ -77,9 +78,10 @@ export function fileSink(path: string, flag = '--pcap'): FileSink {
   };
 }
 
-function openForWriting(path: string, flag: string): number {
+function openForWriting(path: string, flag: string, joins: boolean): number {
+  const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants;
   try {
-    return openSync(path, 'w');
+    return openSync(path, O_WRONLY | O_CREAT | O_APPEND | (joins ? 0 : O_TRUNC));
   } catch (error) {
     const code = codeOf(error);
     throw new DeviceError({

@@ -45,6 +45,8 @@ export interface PcapngWriterOptions {
   interfaceName?: string;
   /** shb_userappl; default 'tunstack'. */
   application?: string;
+  /** The sink has a section header and an interface description already. */
+  continues?: boolean;
   /** Bytes collected before the sink is called; at least one block always fits. */
   bufferBytes?: number;
 }
@@ -68,12 +70,13 @@ export class PcapngWriter {
   private lastBlock = -1;
   private lastOptions = -1;
 
-  /** Writes the section header and one interface description. */
+  /** Writes the section header and one interface description, unless another writer has. */
   constructor(sink: PcapngSink, options: PcapngWriterOptions = {}) {
     this.sink = sink;
     this.flushAt = options.bufferBytes ?? DEFAULT_BUFFER_BYTES;
     this.bytes = new Uint8Array(Math.max(this.flushAt, 4096));
     this.view = new DataView(this.bytes.buffer);
+    if (options.continues === true) return;
     this.sectionHeader(options.application ?? 'tunstack');
     this.interfaceDescription(options.interfaceName ?? 'tun');
   }

@@ -246,6 +246,9 @@ export const Mib = {
   // Ours: selectors that were taken off their group, and answers that were no member of it
   TunSelectorDetached: 229,
   TunSelectorFallback: 230,
+  // Ours: packets that came in by another queue than their connection's, and those lost on the way
+  TunQueueForwarded: 231,
+  TunQueueDropped: 232,
 } as const;
 
 /** Name of each counter by index. */

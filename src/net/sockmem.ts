@@ -2,7 +2,8 @@
  * The memory that a stack shares with application threads, and the stack's allocators over it:
  * socket blocks (one per file descriptor, fixed words in `ctl`) and ring memory (power-of-two
  * stretches of `bytes`). Only the stack thread allocates; application threads read the layout and
- * move the cursors that are theirs. In tests both are plain buffers.
+ * move the cursors that are theirs. Of several stack threads each has its own part of `bytes`, and
+ * that of queue 0 all descriptors. In tests both are plain buffers.
  *
  * Layout of a socket block, words of `ctl` from `blockAt(fd)`:
  */
@@ -80,6 +81,8 @@ export const BLOCK_NOSPACE = 44;
 export const BLOCK_SOFT_ERROR = 45;
 /** SO_PEEK_OFF, with its bits turned round: 0 = off (-1). */
 export const BLOCK_PEEK_OFF = 46;
+/** Queue whose stack thread has the connection; 0 for everything else. */
+export const BLOCK_QUEUE = 47;
 /** Three cache lines. */
 export const BLOCK_WORDS = 48;
 
@@ -124,18 +127,30 @@ export class SocketMemory {
   /** Made at first use: application threads never allocate. */
   private fdMap: FdMap | null = null;
   private pageAllocator: PageAllocator | null = null;
+  /** Our part of the arena: where it begins, and how many pages it has. */
+  private readonly firstPage: number;
+  private readonly pageCount: number;
 
   /**
    * @param ctl control words; blocks occupy [blocksAt, blocksAt + maxFds * BLOCK_WORDS)
    * @param bytes payload arena, a multiple of PAGE_BYTES; page 0 is never handed out
+   * @param share which part of the arena ring memory comes from
    */
-  constructor(ctl: Int32Array, bytes: Uint8Array, blocksAt: number, maxFds: number) {
+  constructor(
+    ctl: Int32Array,
+    bytes: Uint8Array,
+    blocksAt: number,
+    maxFds: number,
+    share: { readonly part: number; readonly parts: number } = { part: 0, parts: 1 },
+  ) {
     this.ctl = ctl;
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
     this.blocksAt = blocksAt;
     this.maxFds = maxFds;
+    this.pageCount = Math.floor(bytes.byteLength / PAGE_BYTES / share.parts);
+    this.firstPage = share.part * this.pageCount;
   }
 
   private get fds(): FdMap {
@@ -144,7 +159,7 @@ export class SocketMemory {
   }
 
   private get pages(): PageAllocator {
-    this.pageAllocator ??= new PageAllocator(this.bytes.byteLength / PAGE_BYTES);
+    this.pageAllocator ??= new PageAllocator(this.pageCount);
     return this.pageAllocator;
   }
 
@@ -180,11 +195,12 @@ export class SocketMemory {
    * is none.
    */
   allocRing(capacity: number): number {
-    return this.pages.alloc(capacity / PAGE_BYTES);
+    const page = this.pages.alloc(capacity / PAGE_BYTES);
+    return page === 0 ? 0 : this.firstPage + page;
   }
 
   freeRing(page: number, capacity: number): void {
-    this.pages.release(page, capacity / PAGE_BYTES);
+    this.pages.release(page - this.firstPage, capacity / PAGE_BYTES);
   }
 
   get pagesInUse(): number {

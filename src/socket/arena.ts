@@ -6,7 +6,7 @@
  */
 import { viewArena } from '../device/native.js';
 import { eventfdWrite, yieldCpu } from '../device/wait.js';
-import { G_STACK_WAKE, G_WAKE_FD } from './uapi/layout.js';
+import { type CtlLayout, G_STACK_WAKE, G_WAKE_FD, globalAt } from './uapi/layout.js';
 import { arenaOf } from './uapi/shared.js';
 
 /** The arena published by the stack thread, as this thread sees it. */
@@ -24,16 +24,18 @@ export function yielder(ctl: Int32Array): () => void {
 }
 
 /**
- * A function that ends the stack thread's sleep; to be called only when it sleeps, or is to end.
+ * A function that ends the sleep of a queue's stack thread; to be called only when it sleeps, or is
+ * to end.
  */
-export function stackWaker(ctl: Int32Array): () => void {
-  return () => {
-    const fd = Atomics.load(ctl, G_WAKE_FD);
+export function stackWaker(ctl: Int32Array, layout: CtlLayout): (queue: number) => void {
+  return (queue) => {
+    const fd = Atomics.load(ctl, globalAt(layout, G_WAKE_FD, queue));
     if (fd >= 0) {
       eventfdWrite(fd);
     } else {
-      Atomics.add(ctl, G_STACK_WAKE, 1);
-      Atomics.notify(ctl, G_STACK_WAKE);
+      const word = globalAt(layout, G_STACK_WAKE, queue);
+      Atomics.add(ctl, word, 1);
+      Atomics.notify(ctl, word);
     }
   };
 }

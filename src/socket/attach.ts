@@ -9,7 +9,7 @@ import { createNet, type Net } from './net.js';
 import { type SocketRow, socketRows } from './socket-rows.js';
 import { createSys } from './sys.js';
 import type { Sys } from './sys-table.js';
-import { causeOfDeath, openShared, type SharedMemory } from './uapi/shared.js';
+import { causeOfDeath, mibOf, openShared, type SharedMemory } from './uapi/shared.js';
 import { ThreadPort } from './uapi/thread-port.js';
 
 /**
@@ -61,7 +61,8 @@ export function attachParts(shared: SharedStack): ThreadParts {
   if (gone !== null) throw new StackError('ERR_STACK_CLOSED', gone, 'open another stack');
   const arena = shared.arena === null ? mappedArena(ctl) : new Uint8Array(shared.arena);
   const memory = openShared(shared.ctl, arena);
-  const port = new ThreadPort(memory, shared.thread, stackWaker(ctl), yielder(ctl));
+  const wake = stackWaker(ctl, memory.layout);
+  const port = new ThreadPort(memory, shared.thread, wake, yielder(ctl));
   const sys = createSys(port);
   // Made at the first use: a thread with a blocking event loop of its own needs no reactor.
   let net: Net | null = null;
@@ -77,10 +78,14 @@ export function attachParts(shared: SharedStack): ThreadParts {
     memory,
     shutdownNet: (died) => net?.shutdown(died),
     sockets: () => socketRows(memory.mem),
-    counters: () => countersOf(memory.mib),
+    counters: () => countersOf(shared.ctl, memory),
   };
 }
 
-function countersOf(mib: Float64Array): Record<string, number> {
-  return Object.fromEntries(MIB_NAMES.map((name, index) => [name, mib[index]!]));
+/** The sums over all queues. */
+function countersOf(buffer: SharedArrayBuffer, { layout }: SharedMemory): Record<string, number> {
+  const mibs: Float64Array[] = [];
+  for (let queue = 0; queue < layout.queues; queue++) mibs.push(mibOf(buffer, layout, queue));
+  const sum = (index: number): number => mibs.reduce((all, mib) => all + mib[index]!, 0);
+  return Object.fromEntries(MIB_NAMES.map((name, index) => [name, sum(index)]));
 }

@@ -8,6 +8,7 @@ import { inspect } from 'node:util';
 import { PAGE_BYTES } from '../net/sockmem.js';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import { StackError } from './errors.js';
+import { MAX_QUEUES } from './uapi/layout.js';
 import { SPIN_DEFAULT_US } from './uapi/spin.js';
 
 /** What to open; defaults are those of the command line. */
@@ -37,9 +38,11 @@ export interface OpenOptions {
    * that pays; between two looks others get the core. Default SPIN_DEFAULT_US; 0 = not at all.
    */
   spinUs?: number | undefined;
+  /** Queues of the device, each with a stack thread of its own, 1..16; default 1. */
+  queues?: number | undefined;
   /**
-   * Address space for payload, bytes, a multiple of 4096; default 1 GiB, of which what is used
-   * becomes memory.
+   * Address space for payload, bytes, a multiple of 4096, 32 MiB for each queue at least; default 1
+   * GiB (nearly 2 with several queues), of which what is used becomes memory.
    */
   arenaBytes?: number | undefined;
 }
@@ -55,12 +58,16 @@ export interface StackThreadOptions {
     mtu?: number;
     offload?: boolean;
     txqueuelen?: number;
+    queues?: number;
   };
   profile: Profile;
   sysctl: Record<string, string | number>;
   seed: string | number | undefined;
   pcap: string | undefined;
   spinUs: number;
+  /** Of the threads of other queues than 0. */
+  queue?: number;
+  clockOffsetMs?: number;
 }
 
 const ARENA_BYTES = 1 << 30;
@@ -115,6 +122,7 @@ const RULES: Record<keyof OpenOptions, Rule> = {
   ],
   seed: [(value) => ['string', 'number'].includes(typeof value), 'must be a string or a number'],
   spinUs: whole(0, 1_000_000),
+  queues: whole(1, MAX_QUEUES),
   arenaBytes: [
     (value) =>
       whole(ARENA_BYTES_MIN, ARENA_BYTES_MAX)[0](value) && (value as number) % PAGE_BYTES === 0,
@@ -126,11 +134,13 @@ const RULES: Record<keyof OpenOptions, Rule> = {
 const ELSEWHERE: Readonly<Record<string, string>> = {
   device: "a stack in memory is made by 'tunstack/testing'",
   random: "use 'seed': dice cannot be handed to another thread",
-  queues: 'one stack thread is all there is yet',
 };
 
+/** What openStack needs to know: how many threads, and what they are told. */
+export type OpenPlan = Omit<StackThreadOptions, 'ctl'> & { readonly queues: number };
+
 /** Throws StackError (exit code 2) for the first wrong option. */
-export function checkOpenOptions(options: OpenOptions): Omit<StackThreadOptions, 'ctl'> {
+export function checkOpenOptions(options: OpenOptions): OpenPlan {
   if (typeof options !== 'object' || options === null) {
     throw usage(`openStack() takes an object of options, not ${inspect(options)}`, 'openStack({})');
   }
@@ -144,17 +154,26 @@ export function checkOpenOptions(options: OpenOptions): Omit<StackThreadOptions,
     const [check, must] = rule;
     if (!check(value)) throw usage(`option '${name}' ${must}, not ${inspect(value)}`, '');
   }
-  const { profile = '6.18', sysctl = {} } = options;
+  const { profile = '6.18', sysctl = {}, queues = 1 } = options;
   checkSysctl(profile, sysctl);
   return {
-    arenaBytes: options.arenaBytes ?? ARENA_BYTES,
+    arenaBytes: arenaBytes(options, queues),
     tun: tunOptions(options),
     profile,
     sysctl: { ...sysctl },
     seed: options.seed,
     pcap: options.pcap,
     spinUs: options.spinUs ?? SPIN_DEFAULT_US,
+    queues,
   };
+}
+
+/** Each queue's stack has an equal part of the arena. */
+function arenaBytes({ arenaBytes: bytes }: OpenOptions, queues: number): number {
+  if (bytes === undefined) return queues === 1 ? ARENA_BYTES : ARENA_BYTES_MAX;
+  const least = queues * ARENA_BYTES_MIN;
+  if (bytes >= least) return bytes;
+  throw usage(`option 'arenaBytes' must be ${least} or more with ${queues} queues`, '');
 }
 
 function checkSysctl(profile: Profile, values: Readonly<Record<string, string | number>>): void {
@@ -168,8 +187,8 @@ function checkSysctl(profile: Profile, values: Readonly<Record<string, string | 
 }
 
 function tunOptions(options: OpenOptions): StackThreadOptions['tun'] {
-  const { tun: name, address, peer, mtu, offload, txqueuelen } = options;
-  const given = Object.entries({ name, address, peer, mtu, offload, txqueuelen });
+  const { tun: name, address, peer, mtu, offload, txqueuelen, queues } = options;
+  const given = Object.entries({ name, address, peer, mtu, offload, txqueuelen, queues });
   return Object.fromEntries(given.filter(([, value]) => value !== undefined));
 }
 

@@ -4,22 +4,23 @@
  * stack's end: close, the process exiting, the stack thread dying. Other threads join with `attach`
  * (attach.ts).
  */
-import { Worker } from 'node:worker_threads';
 import { stackWaker } from './arena.js';
 import { attachParts, type SharedStack, type ThreadParts } from './attach.js';
-import { StackError, toStackError } from './errors.js';
+import { StackError } from './errors.js';
 import type { Net } from './net.js';
-import { checkOpenOptions, type OpenOptions, type StackThreadOptions } from './open-options.js';
+import { checkOpenOptions, type OpenOptions } from './open-options.js';
 import type { SocketRow } from './socket-rows.js';
 import { StackQuestions } from './stack-questions.js';
+import { type StackThreadMessage, StackThreads } from './stack-threads.js';
 import type { Sys } from './sys-table.js';
-import type { TracedBatch } from './uapi/answers.js';
 import {
+  type CtlLayout,
   G_EHASH_SECRET,
   G_SPIN_US,
   G_STACK_SLEEPING,
   G_STATE,
   G_STOP,
+  globalAt,
   OP_THREAD_GONE,
   STACK_RUNNING,
   STACK_STARTING,
@@ -32,27 +33,10 @@ export type { OpenOptions } from './open-options.js';
 export type { SocketRow } from './socket-rows.js';
 export type { StackQuestions } from './stack-questions.js';
 
-/** What the stack thread posts (PumpMessage of stack/pump-thread.ts). */
-type StackThreadMessage =
-  | { event: 'ready'; tun: string; address: string; peer: string; mtu: number; seed: string }
-  | { event: 'failed'; error: unknown }
-  | { event: 'closed'; captureFailure: string | null }
-  | { event: 'answered'; id: number; answer: unknown }
-  | ({ event: 'traced' } & TracedBatch)
-  | { event: 'selector'; message: string }
-  | { event: 'died'; message: string; report: string };
-
-type ReadyMessage = Extract<StackThreadMessage, { event: 'ready' }>;
-
 /**
  * After this long a stack thread that was asked to end is ended, ms. It looks around once a second.
  */
 const END_PATIENCE_MS = 5000;
-/**
- * Memory of the stack thread for young objects, MiB (three times V8's semi-space): it makes next to
- * none per packet and one or two per connection. V8's own limit would become 32 MiB resident.
- */
-const YOUNG_MB = 12;
 
 /** An open stack, in the thread that opened it. */
 export class StackHandle {
@@ -65,6 +49,13 @@ export class StackHandle {
   readonly seed: string;
   /** Secret of the flow hash, unsigned. */
   readonly secret: number;
+  /** Queues of the device, each with a stack thread. */
+  readonly queues: number;
+  /**
+   * Of several queues: 0 = the kernel puts packets where their connection is; else the errno with
+   * which it refused the program for that, and packets may have to be sent on.
+   */
+  readonly steering: number;
   /**
    * Called when the stack thread dies; every socket of every thread has failed by then or is about
    * to.
@@ -81,17 +72,17 @@ export class StackHandle {
   /** What only the stack thread knows, and the packets it sees. */
   readonly questions: StackQuestions;
 
-  readonly #worker: Worker;
+  readonly #threads: StackThreads;
   readonly #parts: ThreadParts;
   readonly #ctl: SharedArrayBuffer;
   readonly #stop: () => void;
   #closing: Promise<void> | null = null;
   #death: StackError | null = null;
-  readonly #exited: Promise<void>;
 
   /** @internal use openStack */
-  constructor(worker: Worker, ctl: SharedArrayBuffer, parts: ThreadParts, ready: ReadyMessage) {
-    this.#worker = worker;
+  constructor(threads: StackThreads, ctl: SharedArrayBuffer, parts: ThreadParts) {
+    const { ready } = threads;
+    this.#threads = threads;
     this.#ctl = ctl;
     this.#parts = parts;
     this.questions = new StackQuestions(parts.port);
@@ -101,22 +92,21 @@ export class StackHandle {
     this.mtu = ready.mtu;
     this.seed = ready.seed;
     this.secret = parts.memory.ctl[G_EHASH_SECRET]! >>> 0;
-    this.#stop = () => askToEnd(parts.memory.ctl);
+    this.queues = parts.port.queues;
+    this.steering = ready.steering;
+    const { ctl: words, layout } = parts.memory;
+    this.#stop = () => askToEnd(words, layout);
     // A thread blocked in poll() would hold process.exit() up until poll returns.
     process.once('exit', this.#stop);
-    worker.on('message', (message: StackThreadMessage) => this.#hear(message));
-    worker.on('error', (error) => this.#die(toStackError(error)));
-    this.#exited = new Promise((resolve) => {
-      worker.once('exit', (code) => {
-        process.off('exit', this.#stop);
-        if (this.#closing === null) {
-          this.#die(new StackError('ERR_STACK_DIED', `the stack thread ended with code ${code}`));
-        }
-        resolve();
-      });
+    threads.listen({
+      message: (message, queue) => this.#hear(message, queue),
+      error: (error) => this.#die(error as StackError),
+      exit: (code) => {
+        if (this.#closing !== null) return;
+        this.#die(new StackError('ERR_STACK_DIED', `the stack thread ended with code ${code}`));
+      },
     });
-    // Like a socket of Node's, what keeps the process alive are open servers and connections.
-    worker.unref();
+    void threads.exited.then(() => process.off('exit', this.#stop));
   }
 
   get sys(): Sys {
@@ -164,7 +154,12 @@ export class StackHandle {
    * A thread that had attached has ended: what it owned is closed or reset. @returns 0 or -errno
    */
   threadGone(threadNumber: number): number {
-    return this.#parts.port.call(OP_THREAD_GONE, 0, threadNumber);
+    const { port } = this.#parts;
+    let status = 0;
+    for (let queue = this.queues - 1; queue >= 0 && status === 0; queue--) {
+      status = port.callTo(queue, OP_THREAD_GONE, 0, threadNumber);
+    }
+    return status;
   }
 
   /**
@@ -181,20 +176,20 @@ export class StackHandle {
   }
 
   async #close(): Promise<void> {
-    this.#worker.ref();
+    this.#threads.ref();
     this.#parts.shutdownNet(false);
     this.#stop();
-    const patience = setTimeout(() => void this.#worker.terminate(), END_PATIENCE_MS);
-    await this.#exited;
+    const patience = setTimeout(() => this.#threads.terminate(), END_PATIENCE_MS);
+    await this.#threads.exited;
     clearTimeout(patience);
     this.#declareEnd('');
   }
 
-  #hear(message: StackThreadMessage): void {
+  #hear(message: StackThreadMessage, queue: number): void {
     if (message.event === 'answered') this.questions.answered(message.id, message.answer);
-    if (message.event === 'traced') this.questions.traced(message);
+    if (message.event === 'traced') this.questions.traced(message, queue);
     if (message.event === 'selector') this.#warn(message.message);
-    if (message.event === 'closed') this.captureFailure = message.captureFailure;
+    if (message.event === 'closed') this.captureFailure ??= message.captureFailure;
     if (message.event !== 'died') return;
     const error = new StackError('ERR_STACK_DIED', `the stack thread died: ${message.message}`);
     error.cause = message.report;
@@ -232,11 +227,14 @@ function closedError(why: string | null): StackError {
   return new StackError('ERR_STACK_CLOSED', why ?? 'the stack is closed', 'open another stack');
 }
 
-/** Asks the stack thread to end, waking it if it sleeps. */
-function askToEnd(ctl: Int32Array): void {
+/** Asks the stack threads to end, waking those that sleep. */
+function askToEnd(ctl: Int32Array, layout: CtlLayout): void {
   Atomics.store(ctl, G_STOP, 1);
-  Atomics.store(ctl, G_STACK_SLEEPING, 0);
-  stackWaker(ctl)();
+  const wake = stackWaker(ctl, layout);
+  for (let queue = 0; queue < layout.queues; queue++) {
+    Atomics.store(ctl, globalAt(layout, G_STACK_SLEEPING, queue), 0);
+    wake(queue);
+  }
 }
 
 /**
@@ -247,53 +245,15 @@ function askToEnd(ctl: Int32Array): void {
  */
 export async function openStack(options: OpenOptions = {}): Promise<StackHandle> {
   const plan = checkOpenOptions(options);
-  const ctl = createCtl();
+  const ctl = createCtl(undefined, plan.queues);
   const words = new Int32Array(ctl);
   words[G_SPIN_US] = plan.spinUs;
   // The opener is thread 0.
   const thread = reserveThread(words, layoutOf(words));
-  const workerData: StackThreadOptions = { ...plan, ctl };
-  const worker = startThread(workerData);
-  const ready = await firstMessage(worker);
-  const parts = attachParts({ ctl, arena: null, thread, address: ready.address });
-  return new StackHandle(worker, ctl, parts, ready);
-}
-
-/**
- * The stack thread, with the flags of this process. `--input-type`, of a program given with -e,
- * does not go with a file; and a list without it may not name what is only for whole processes
- * (V8's flags), though a thread that is given no list takes them as they are.
- */
-function startThread(workerData: StackThreadOptions): Worker {
-  const url = new URL('../stack/pump-thread.js', import.meta.url);
-  const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MB };
-  const options = { workerData, name: 'tunstack', resourceLimits };
-  const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'));
-  if (execArgv.length === process.execArgv.length) return new Worker(url, options);
-  try {
-    return new Worker(url, { ...options, execArgv });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_INVALID_EXEC_ARGV') throw error;
-    return new Worker(url, { ...options, execArgv: [] });
-  }
-}
-
-function firstMessage(worker: Worker): Promise<ReadyMessage> {
-  return new Promise((resolve, reject) => {
-    const settle = (done: () => void) => {
-      worker.off('message', onMessage).off('error', onError).off('exit', onExit);
-      done();
-    };
-    const onError = (error: unknown) => settle(() => reject(toStackError(error)));
-    const onExit = (code: number) => {
-      const text = `the stack thread ended with code ${code} before it was ready`;
-      settle(() => reject(new StackError('ERR_STACK_FAILED', text)));
-    };
-    const onMessage = (message: StackThreadMessage) => {
-      if (message.event === 'ready') settle(() => resolve(message));
-      else if (message.event === 'failed') onError(message.error);
-      else if (message.event === 'died') onError(new Error(message.report));
-    };
-    worker.on('message', onMessage).on('error', onError).on('exit', onExit);
-  });
+  const { queues } = plan;
+  const stop = (): void => askToEnd(words, layoutOf(words));
+  const threads = await StackThreads.start({ ...plan, ctl }, queues, stop);
+  const { address } = threads.ready;
+  const parts = attachParts({ ctl, arena: null, thread, address });
+  return new StackHandle(threads, ctl, parts);
 }

@@ -9,6 +9,7 @@ import type { MinisockRow, Piece, SocketDetail, TracedBatch } from './uapi/answe
 import {
   G_TAP_DROPPED,
   G_TAP_IN_FLIGHT,
+  globalAt,
   LIST_DETAILS,
   LIST_MINISOCKS,
   OP_EXPLAIN,
@@ -42,24 +43,35 @@ export class StackQuestions {
     return this.ask(OP_EXPLAIN, saddr, ports, daddr) as Promise<object | null>;
   }
 
-  /** Half-open and TIME-WAIT connections. */
+  /** Half-open and TIME-WAIT connections, which are queue 0's. */
   minisocks(): Promise<MinisockRow[]> {
-    return this.list<MinisockRow>(LIST_MINISOCKS);
+    return this.list<MinisockRow>(LIST_MINISOCKS, 0);
   }
 
   /** What is inside of each TCP descriptor. */
-  details(): Promise<SocketDetail[]> {
-    return this.list<SocketDetail>(LIST_DETAILS);
+  async details(): Promise<SocketDetail[]> {
+    const rows: SocketDetail[] = [];
+    for (let queue = 0; queue < this.port.queues; queue++) {
+      rows.push(...(await this.list<SocketDetail>(LIST_DETAILS, queue)));
+    }
+    return rows;
   }
 
   /** From now on `onPackets` gets `snaplen` bytes of each packet; 0 = no more. */
   async trace(snaplen: number): Promise<void> {
-    await this.ask(OP_TRACE, snaplen);
+    for (let queue = 0; queue < this.port.queues; queue++) {
+      await this.askQueue(queue, OP_TRACE, snaplen);
+    }
   }
 
   /** Packets that were not traced because this thread did not keep up, since the stack began. */
   get packetsDropped(): number {
-    return Atomics.load(this.port.ctl, G_TAP_DROPPED) >>> 0;
+    const { ctl, layout, queues } = this.port;
+    let dropped = 0;
+    for (let queue = 0; queue < queues; queue++) {
+      dropped += Atomics.load(ctl, globalAt(layout, G_TAP_DROPPED, queue)) >>> 0;
+    }
+    return dropped;
   }
 
   /** A message with an answer has come. */
@@ -68,12 +80,13 @@ export class StackQuestions {
     this.waiting.delete(id);
   }
 
-  /** A message with packets has come. */
-  traced(batch: TracedBatch): void {
+  /** A message with packets has come from the stack thread of `queue`. */
+  traced(batch: TracedBatch, queue = 0): void {
     try {
       this.onPackets?.(batch);
     } finally {
-      Atomics.sub(this.port.ctl, G_TAP_IN_FLIGHT, 1);
+      const { ctl, layout } = this.port;
+      Atomics.sub(ctl, globalAt(layout, G_TAP_IN_FLIGHT, queue), 1);
     }
   }
 
@@ -83,10 +96,10 @@ export class StackQuestions {
     this.waiting.clear();
   }
 
-  private async list<T>(what: number): Promise<T[]> {
+  private async list<T>(what: number, queue: number): Promise<T[]> {
     const rows: T[] = [];
     for (let cursor: number | null = 0; cursor !== null; ) {
-      const piece = (await this.ask(OP_LIST, what, cursor)) as Piece<T>;
+      const piece = (await this.askQueue(queue, OP_LIST, what, cursor)) as Piece<T>;
       rows.push(...piece.rows);
       cursor = piece.next;
     }
@@ -94,11 +107,15 @@ export class StackQuestions {
   }
 
   private ask(op: number, a = 0, b = 0, c = 0): Promise<unknown> {
+    return this.askQueue(0, op, a, b, c);
+  }
+
+  private askQueue(queue: number, op: number, a = 0, b = 0, c = 0): Promise<unknown> {
     this.asked = (this.asked + 1) | 0;
     const id = this.asked;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      if (this.port.post(op, 0, a, b, c, id)) return;
+      if (this.port.postTo(queue, op, a, b, c, id)) return;
       this.waiting.delete(id);
       reject(gone(this.port.failure));
     });

@@ -4,6 +4,9 @@
  * threads. Only the stack thread is here, so a ready ring has one producer. What a thread makes of
  * a ready descriptor is socket/epoll.ts.
  *
+ * Of several stack threads that of queue 0 makes and ends the instances, and each fills a ready
+ * ring of its own in them.
+ *
  * Interests are items in columns, linked into one list per descriptor in the order of Linux's wait
  * queue: plain ones first, newest first; then exclusive ones, oldest first.
  */
@@ -21,6 +24,7 @@ import { stampRing } from '../socket/uapi/heartbeat.js';
 import {
   type CtlLayout,
   E_HEAD,
+  E_INTERNAL,
   E_OWNER,
   E_TAIL,
   epollAt,
@@ -66,6 +70,10 @@ export class Interests {
   private readonly rung: Uint8Array = new Uint8Array(MAX_THREADS);
   private readonly toRing: Int32Array = new Int32Array(MAX_THREADS);
   private toRingCount = 0;
+  /** Told when an instance has ended. */
+  onEpollClosed: ((index: number) => void) | null = null;
+  /** From the epoll regions of queue 0 to ours, words. */
+  private readonly shift: number;
   /** This thread's performance.now() to CLOCK_MONOTONIC. */
   private readonly offsetMs: number = monotonicOffsetMs();
 
@@ -74,6 +82,7 @@ export class Interests {
     this.layout = shared.layout;
     this.mem = shared.mem;
     this.first = new Int32Array(shared.layout.maxFds);
+    this.shift = shared.queue * shared.layout.queueWords;
   }
 
   /** An empty instance for `thread`: its index, or -EMFILE. */
@@ -85,7 +94,7 @@ export class Interests {
     this.tail[index] = 0;
     Atomics.store(this.ctl, at + E_HEAD, 0);
     Atomics.store(this.ctl, at + E_TAIL, 0);
-    Atomics.store(this.ctl, at + E_OWNER, thread + 1);
+    Atomics.store(this.ctl, at + E_OWNER, (thread + 1) | (internal ? E_INTERNAL : 0));
     this.owner[index] = thread;
     this.internal[index] = internal ? 1 : 0;
     return index;
@@ -93,12 +102,18 @@ export class Interests {
 
   /** Ends an instance and all its interests. */
   closeEpoll(index: number): void {
+    this.dropEpoll(index);
+    this.owner[index] = -1;
+    Atomics.store(this.ctl, epollAt(this.layout, index) + E_OWNER, 0);
+    this.onEpollClosed?.(index);
+  }
+
+  /** Ends all interests of an instance, which the stack thread of queue 0 has ended. */
+  dropEpoll(index: number): void {
     for (let item = 1; item < this.used; item++) {
       const fd = this.itemFd[item]!;
       if (fd !== 0 && this.epoll[item] === index) this.remove(fd, index);
     }
-    this.owner[index] = -1;
-    Atomics.store(this.ctl, epollAt(this.layout, index) + E_OWNER, 0);
   }
 
   /** Ends all instances of a thread that has died. */
@@ -110,7 +125,23 @@ export class Interests {
 
   /** Owner of instance `index`, -1 = there is no such instance. */
   ownerOf(index: number): number {
-    return index >= 0 && index < MAX_EPOLLS ? this.owner[index]! : -1;
+    return index >= 0 && index < MAX_EPOLLS ? this.threadOf(index) : -1;
+  }
+
+  /** The same for an instance that exists or has existed. */
+  private threadOf(index: number): number {
+    if (this.shift === 0) return this.owner[index]!;
+    const thread = (this.ownerWord(index) & (E_INTERNAL - 1)) - 1;
+    return thread < MAX_THREADS ? thread : -1;
+  }
+
+  private isInternal(index: number): boolean {
+    if (this.shift === 0) return this.internal[index] !== 0;
+    return (this.ownerWord(index) & E_INTERNAL) !== 0;
+  }
+
+  private ownerWord(index: number): number {
+    return Atomics.load(this.ctl, epollAt(this.layout, index) + E_OWNER);
   }
 
   /**
@@ -142,7 +173,7 @@ export class Interests {
     const unseen = (now & ~found) !== 0 || fileStamp(this.mem, fd) !== stamp;
     if (now !== 0 && unseen) {
       this.queue(index, fd);
-      this.ring(this.owner[index]!);
+      this.ring(this.threadOf(index));
     }
     return 0;
   }
@@ -154,7 +185,7 @@ export class Interests {
       const mask = this.mask[item]!;
       if ((mask & key) === 0) continue;
       const index = this.epoll[item]!;
-      const thread = this.owner[index]!;
+      const thread = this.threadOf(index);
       this.queue(index, fd);
       // One sleeper is woken for an exclusive interest. A thread that is being woken already is no
       // sleeper any more.
@@ -172,7 +203,7 @@ export class Interests {
 
   private queue(index: number, fd: number): void {
     const { ctl, layout } = this;
-    const at = epollAt(layout, index);
+    const at = epollAt(layout, index) + this.shift;
     const bit = 1 << (fd & 31);
     if ((Atomics.or(ctl, queuedAt(at) + (fd >>> 5), bit) & bit) !== 0) return;
     const tail = this.tail[index]!;
@@ -182,7 +213,7 @@ export class Interests {
   }
 
   private ring(thread: number): void {
-    if (this.rung[thread] !== 0) return;
+    if (thread < 0 || this.rung[thread] !== 0) return;
     this.rung[thread] = 1;
     this.toRing[this.toRingCount++] = thread;
   }
@@ -215,9 +246,9 @@ export class Interests {
     for (let item = this.first[fd]!; item !== 0; ) {
       const following = this.next[item]!;
       const index = this.epoll[item]!;
-      if (this.internal[index] !== 0) {
+      if (this.isInternal(index)) {
         this.queue(index, fd);
-        this.ring(this.owner[index]!);
+        this.ring(this.threadOf(index));
       }
       this.release(item);
       item = following;

@@ -30,6 +30,8 @@ export interface TapBatch {
 
 export interface TapParts {
   readonly ctl: Int32Array;
+  /** Where our queue's globals begin in `ctl`; default 0: queue 0's. */
+  readonly globals?: number;
   /** Time in µs; `epochUs` + this is the timestamp. */
   readonly nowUs: () => number;
   readonly epochUs: number;
@@ -42,6 +44,7 @@ export class PacketTap {
   /** Bytes of a packet that are kept. */
   snaplen = 0;
   private readonly parts: TapParts;
+  private readonly globals: number;
   private readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(BATCH_BYTES);
   private readonly view: DataView = new DataView(this.bytes.buffer);
   private used = 0;
@@ -53,6 +56,7 @@ export class PacketTap {
 
   constructor(parts: TapParts) {
     this.parts = parts;
+    this.globals = parts.globals ?? 0;
   }
 
   /** Trace.packet. */
@@ -63,7 +67,7 @@ export class PacketTap {
     if (this.isDue(nowUs, captured)) this.flush();
     this.lastKept = this.count > 0 || this.begins(nowUs);
     if (!this.lastKept) {
-      Atomics.add(this.parts.ctl, G_TAP_DROPPED, 1);
+      Atomics.add(this.parts.ctl, this.globals + G_TAP_DROPPED, 1);
       return;
     }
     const timestampUs = Math.round(this.parts.epochUs + nowUs);
@@ -91,7 +95,7 @@ export class PacketTap {
     this.used = this.count = 0;
     this.decisions = [];
     this.lastKept = false;
-    Atomics.add(ctl, G_TAP_IN_FLIGHT, 1);
+    Atomics.add(ctl, this.globals + G_TAP_IN_FLIGHT, 1);
     post({ event: 'traced', packets, count, decisions }, [packets.buffer]);
   }
 
@@ -103,7 +107,8 @@ export class PacketTap {
 
   /** A new batch begins, if the main thread keeps up. */
   private begins(nowUs: number): boolean {
-    if (Atomics.load(this.parts.ctl, G_TAP_IN_FLIGHT) >= BATCHES_IN_FLIGHT) return false;
+    const { ctl } = this.parts;
+    if (Atomics.load(ctl, this.globals + G_TAP_IN_FLIGHT) >= BATCHES_IN_FLIGHT) return false;
     this.startedUs = nowUs;
     return true;
   }

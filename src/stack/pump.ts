@@ -14,6 +14,7 @@ import {
   G_STOP,
   G_TURNS,
   STACK_RUNNING,
+  STACK_STOPPED,
 } from '../socket/uapi/layout.js';
 import { LOOK_MOST_US, Spin } from '../socket/uapi/spin.js';
 import type { Syscalls } from './syscalls.js';
@@ -73,6 +74,8 @@ export interface PumpStack {
 
 export interface PumpParts {
   readonly ctl: Int32Array;
+  /** Where our queue's globals begin in `ctl`; default 0: queue 0's. */
+  readonly globals?: number;
   readonly stack: PumpStack;
   readonly syscalls: Syscalls;
   readonly device: PumpDevice;
@@ -94,6 +97,7 @@ export interface PumpParts {
 export class Pump {
   private readonly parts: PumpParts;
   private readonly ctl: Int32Array;
+  private readonly globals: number;
   /** Every packet comes in through this one buffer, which stays in the cache. */
   private readonly skb: Skb;
   private lastWorkUs = 0;
@@ -104,6 +108,7 @@ export class Pump {
   constructor(parts: PumpParts) {
     this.parts = parts;
     this.ctl = parts.ctl;
+    this.globals = parts.globals ?? 0;
     this.spin = new Spin(parts.spinUs);
     const skb = parts.stack.net.inputSkbs.alloc();
     if (skb === null) throw new RangeError('the arena is too small for one packet');
@@ -121,7 +126,7 @@ export class Pump {
     stack.poll(nowUs);
     syscalls.flush();
     this.count();
-    Atomics.add(this.ctl, G_TURNS, 1);
+    Atomics.add(this.ctl, this.globals + G_TURNS, 1);
     const worked = due || packets + commands > 0;
     if (worked) this.noteWork(nowUs);
     return worked;
@@ -148,7 +153,7 @@ export class Pump {
 
   /** Turns until the main thread asks for the end; then closes the device. */
   run(): void {
-    Atomics.store(this.ctl, G_STATE, STACK_RUNNING);
+    Atomics.store(this.ctl, this.globals + G_STATE, STACK_RUNNING);
     while (Atomics.load(this.ctl, G_STOP) === 0) {
       if (!this.runOnce()) this.rest();
     }
@@ -156,6 +161,8 @@ export class Pump {
     this.runOnce();
     for (let i = 0; i < LAST_TURNS && this.parts.syscalls.pending(); i++) this.runOnce();
     this.finish();
+    // Queue 0 waits for the others; when all have ended is said by the thread.
+    if (this.globals !== 0) Atomics.store(this.ctl, this.globals + G_STATE, STACK_STOPPED);
     this.parts.device.close();
   }
 
@@ -186,11 +193,11 @@ export class Pump {
       this.parts.yieldCpu?.();
       return;
     }
-    Atomics.store(this.ctl, G_STACK_SLEEPING, 1);
+    Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 1);
     if (!syscalls.pending() && Atomics.load(this.ctl, G_STOP) === 0) {
       this.sleep(nowUs, SLEEP_MAX_US);
     }
-    Atomics.store(this.ctl, G_STACK_SLEEPING, 0);
+    Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 0);
   }
 
   /** Is another turn better than sleep? */

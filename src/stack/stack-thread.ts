@@ -2,17 +2,20 @@
  * The life of the stack thread: opens the device, maps the payload arena, makes a Stack and runs
  * the pump on it until the main thread asks for the end (G_STOP and a ring at G_WAKE_FD) or
  * something breaks. The thread never returns to its event loop while it runs; what it has to say it
- * posts: see PumpMessage. The worker's entry is pump-thread.ts.
+ * posts: see PumpMessage. With several queues there is such a thread for each; that of queue 0 is
+ * the first, and opens what the others join. The worker's entry is pump-thread.ts.
  */
 import { parseIpv4 } from '../device/address.js';
 import { Capture, type FileSink, fileSink } from '../device/capture.js';
 import { DeviceError, type DeviceErrorFields, EXIT_FAILED, usageError } from '../device/errors.js';
-import { mmapArena } from '../device/native.js';
-import { openTun, type TunOptions } from '../device/tun.js';
+import { mmapArena, viewArena } from '../device/native.js';
+import { attachSteering } from '../device/steering.js';
+import { openTun, openTunQueue, type TunOptions } from '../device/tun.js';
 import type { TunDevice } from '../device/tun-device.js';
 import {
   eventfdCreate,
   eventfdRead,
+  eventfdWrite,
   POLL_EVENT,
   POLL_GONE,
   pollWait,
@@ -27,16 +30,28 @@ import {
   G_HASH_MIX,
   G_PROFILE,
   G_STACK_SLEEPING,
+  G_STEER_KEY,
+  G_STOP,
   G_WAKE_FD,
+  globalAt,
   LIST_MINISOCKS,
   OP_EXPLAIN,
   OP_LIST,
 } from '../socket/uapi/layout.js';
-import { declareDead, openShared, type SharedMemory, setArena } from '../socket/uapi/shared.js';
+import { monotonicOffsetMs } from '../socket/uapi/monotonic.js';
+import {
+  arenaOf,
+  declareDead,
+  openShared,
+  type SharedMemory,
+  setArena,
+} from '../socket/uapi/shared.js';
+import { FirstQueue } from './first-queue.js';
 import { LiveMembers } from './live-members.js';
 import { loadSelector } from './load-selector.js';
+import { OtherQueue } from './other-queue.js';
 import { PacketTap, type TapBatch } from './packet-tap.js';
-import { Pump } from './pump.js';
+import { Pump, type PumpStack } from './pump.js';
 import { Questions } from './questions.js';
 import { createRandom, type SeededRandom } from './random.js';
 import { RecentEvents } from './recent-events.js';
@@ -62,12 +77,16 @@ export interface PumpOptions {
   readonly pcap?: string | undefined;
   /** How long the stack looks for work before it sleeps, µs; default 0. */
   readonly spinUs?: number | undefined;
+  /** Whose stack this is; default 0. How many there are is said in `ctl`. */
+  readonly queue?: number | undefined;
+  /** For the others: `clockOffsetMs` of queue 0, whose clock they share. */
+  readonly clockOffsetMs?: number | undefined;
 }
 
 /** What the stack thread posts to its parent. */
 export type PumpMessage =
   /** A SYN would be answered from now on, and the arena can be viewed. */
-  | { event: 'ready'; tun: string; address: string; peer: string; mtu: number; seed: string }
+  | ReadyMessage
   /** There will be no stack. */
   | { event: 'failed'; error: DeviceErrorFields }
   /** It ended as asked; `captureFailure` is the errno name that cut the capture short, or null. */
@@ -83,19 +102,33 @@ export type PumpMessage =
    */
   | { event: 'died'; message: string; report: string };
 
+export interface ReadyMessage {
+  event: 'ready';
+  tun: string;
+  address: string;
+  peer: string;
+  mtu: number;
+  seed: string;
+  /** From performance.now() of this thread to CLOCK_MONOTONIC. */
+  clockOffsetMs: number;
+  /** Of the last of several queues: errno with which the kernel refused to steer, 0 = it does. */
+  steering: number;
+}
+
 /** Receives every message in order; `transfer` as in postMessage. */
 export type Post = (message: PumpMessage, transfer?: ArrayBuffer[]) => void;
-
-/** The stack's clock: µs since the process began. */
-function clock(): number {
-  return performance.now() * 1000;
-}
 
 /** One stack with all that is around it. */
 class StackThread {
   private readonly options: PumpOptions;
   private readonly post: Post;
   private readonly random: SeededRandom;
+  private readonly queue: number;
+  private readonly clockOffsetMs: number = monotonicOffsetMs();
+  /** The stack's clock, µs, and what it showed in 1970. */
+  private readonly clock: () => number;
+  private readonly epochUs: number;
+  private steering = 0;
   private readonly recent = new RecentEvents();
   private device: TunDevice | null = null;
   private sink: FileSink | null = null;
@@ -108,16 +141,21 @@ class StackThread {
     this.options = options;
     this.post = post;
     this.random = createRandom(options.seed);
+    this.queue = options.queue ?? 0;
+    const { clockOffsetMs = this.clockOffsetMs } = options;
+    const shiftMs = this.clockOffsetMs - clockOffsetMs;
+    this.clock = () => (performance.now() + shiftMs) * 1000;
+    this.epochUs = (performance.timeOrigin - shiftMs) * 1000;
   }
 
   /** Opens everything. Throws DeviceError for what the user or the machine is to blame for. */
   open(): Pump {
-    const { options } = this;
+    const { options, queue, clock } = this;
     const sysctl = makeSysctl(options);
-    this.device = openTun(options.tun);
+    this.device = queue === 0 ? openTun(options.tun) : openTunQueue(options.tun);
     if (options.pcap !== undefined) this.startCapture(options.pcap);
-    const arena = mmapArena(options.arenaBytes);
-    const shared = openShared(options.ctl, arena.bytes);
+    const arena = queue === 0 ? mmapArena(options.arenaBytes) : publishedArena(options.ctl);
+    const shared = openShared(options.ctl, arena.bytes, queue);
     this.shared = shared;
     const syscalls = new Syscalls(shared);
     const { device, random } = this;
@@ -129,50 +167,81 @@ class StackThread {
     syscalls.attach(stack);
     stack.tcp.hashinfo.selectorClock = clock;
     stack.tcp.hashinfo.selectorRequest.state = new LiveMembers(shared, stack.net);
-    this.watch(stack, trace, shared.ctl);
-    stack.net.utcUs = performance.timeOrigin * 1000;
+    this.watch(stack, trace, shared);
+    stack.net.utcUs = this.epochUs;
     syscalls.onQuestion = (op, a, b, c, id) => this.answer(op, a, b, c, id);
     const wakeFd = eventfdCreate();
-    const { ctl } = shared;
-    ctl[G_PROFILE] = options.profile === '5.0' ? 500 : 618;
-    ctl[G_EHASH_SECRET] = stack.net.ehashSecret;
-    ctl[G_HASH_MIX] = stack.net.hashMix;
-    Atomics.store(ctl, G_WAKE_FD, wakeFd);
-    setArena(ctl, arena.address, options.arenaBytes);
+    const { ctl, layout } = shared;
+    if (queue === 0) this.publish(stack, shared, arena.address);
+    const pumped = layout.queues === 1 ? stack : this.joinQueues(stack, syscalls, shared);
+    Atomics.store(ctl, globalAt(layout, G_WAKE_FD, queue), wakeFd);
+    const globals = globalAt(layout, 0, queue);
     const wait = (timeoutMs: number): void => sleep(device, wakeFd, timeoutMs);
     const idle = (): void => this.watchers?.flush();
     const spinUs = options.spinUs ?? 0;
-    return new Pump({ ctl, stack, syscalls, device, clock, wait, spinUs, yieldCpu, idle });
+    const parts = { ctl, globals, syscalls, device, clock, wait, spinUs, yieldCpu, idle };
+    return new Pump({ ...parts, stack: pumped });
+  }
+
+  /** What threads and the stacks of other queues look for. */
+  private publish(stack: Stack, { ctl, layout }: SharedMemory, arenaAddress: number): void {
+    ctl[G_PROFILE] = this.options.profile === '5.0' ? 500 : 618;
+    ctl[G_EHASH_SECRET] = stack.net.ehashSecret;
+    ctl[G_HASH_MIX] = stack.net.hashMix;
+    if (layout.queues > 1) ctl[G_STEER_KEY] = this.random.u32();
+    setArena(ctl, arenaAddress, this.options.arenaBytes);
+  }
+
+  /** The stack with its links to those of the other queues. */
+  private joinQueues(stack: Stack, syscalls: Syscalls, shared: SharedMemory): PumpStack {
+    const { ctl, layout } = shared;
+    const parts = { stack, shared, wake: (to: number): void => wakeQueue(shared, to) };
+    if (this.queue === 0) {
+      const first = new FirstQueue(parts);
+      syscalls.onCommands = () => first.drain();
+      syscalls.interests.onEpollClosed = (index) => first.epollClosed(index);
+      return first;
+    }
+    const other = new OtherQueue(parts, syscalls.interests);
+    syscalls.onCommands = () => other.drain();
+    if (this.queue === layout.queues - 1) {
+      this.steering = attachSteering(this.device!.fd, layout.queues, ctl[G_STEER_KEY]!);
+    }
+    return other;
   }
 
   private startCapture(path: string): void {
-    this.sink = fileSink(path);
-    const epochUs = performance.timeOrigin * 1000;
+    const joins = this.queue !== 0;
+    this.sink = fileSink(path, '--pcap', joins);
     this.capture = new Capture(this.sink.write, {
-      nowUs: clock,
-      epochUs,
+      nowUs: this.clock,
+      epochUs: this.epochUs,
+      continues: joins,
       interfaceName: this.device!.name,
       describe: (decision) =>
         explanationLines(this.questions.traced(decision as Decision)).join('\n'),
     });
+    // The file's head comes before what other queues write.
+    this.capture.flush();
   }
 
   /** Hooks for packets and decisions are set while somebody watches: see Watchers. */
   private trace(): Trace {
     const { recent } = this;
     const state = (fd: number, from: number, to: number): void =>
-      recent.record(clock(), fd, from, to);
+      recent.record(this.clock(), fd, from, to);
     const selector = (message: string): void => this.post({ event: 'selector', message });
     return { state, selector, packet: undefined, decision: undefined };
   }
 
-  private watch(stack: Stack, trace: Trace, ctl: Int32Array): void {
+  private watch(stack: Stack, trace: Trace, { ctl, layout, queue }: SharedMemory): void {
     const questions = new Questions(stack.tcp);
     this.questions = questions;
     const tap = new PacketTap({
       ctl,
-      nowUs: clock,
-      epochUs: performance.timeOrigin * 1000,
+      globals: globalAt(layout, 0, queue),
+      nowUs: this.clock,
+      epochUs: this.epochUs,
       explain: (decision) => questions.traced(decision),
       post: this.post,
     });
@@ -191,9 +260,11 @@ class StackThread {
     return 0;
   }
 
-  ready(): PumpMessage {
+  ready(): ReadyMessage {
     const { name, address, peer, mtu } = this.device!;
-    return { event: 'ready', tun: name, address, peer, mtu, seed: this.random.seed };
+    const { clockOffsetMs, steering } = this;
+    const { seed } = this.random;
+    return { event: 'ready', tun: name, address, peer, mtu, seed, clockOffsetMs, steering };
   }
 
   /** Device and capture are closed, everybody who waits is told. `error` undefined = as asked. */
@@ -204,8 +275,9 @@ class StackThread {
     const { shared } = this;
     const message = error instanceof Error ? error.message : String(error);
     if (shared !== null) {
-      Atomics.store(shared.ctl, G_STACK_SLEEPING, 0);
+      Atomics.store(shared.ctl, globalAt(shared.layout, G_STACK_SLEEPING, this.queue), 0);
       declareDead(shared.ctl, shared.layout, error === undefined ? '' : message);
+      this.endOthers(shared);
     }
     if (error === undefined) {
       return { event: 'closed', captureFailure: this.sink?.failure() ?? null };
@@ -214,6 +286,27 @@ class StackThread {
     const report = [trace, `seed ${this.random.seed}`, ...this.recent.lines()].join('\n');
     return { event: 'died', message, report };
   }
+
+  /** One stack does without the others as little as a body without its head. */
+  private endOthers(shared: SharedMemory): void {
+    const { queues } = shared.layout;
+    if (queues > 1) Atomics.store(shared.ctl, G_STOP, 1);
+    for (let queue = 0; queue < queues; queue++) {
+      if (queue !== this.queue) wakeQueue(shared, queue);
+    }
+  }
+}
+
+/** Ends the sleep of the stack thread of `queue`. */
+function wakeQueue({ ctl, layout }: SharedMemory, queue: number): void {
+  const fd = Atomics.load(ctl, globalAt(layout, G_WAKE_FD, queue));
+  if (fd >= 0) eventfdWrite(fd);
+}
+
+/** The arena that the thread of queue 0 has mapped. */
+function publishedArena(ctl: SharedArrayBuffer): { address: number; bytes: Uint8Array } {
+  const { address, bytes } = arenaOf(new Int32Array(ctl));
+  return { address, bytes: viewArena(address, bytes) };
 }
 
 /** Sleeps until a packet or a ring; takes the ring off. Throws when the device is gone. */

@@ -2,7 +2,8 @@
  * The stack thread's end of the command rings: takes commands of all threads, carries them out on a
  * Stack, and answers those that wait. Owns descriptors that are no sockets (epoll instances,
  * eventfds) and what becomes of a dead thread's files. Readiness from the stack (SocketEvents) and
- * the epoll instances are interests.ts.
+ * the epoll instances are interests.ts. The stack thread of another queue than 0 makes no
+ * descriptors and has only those that it was given.
  *
  * A command comes from other threads' memory: any words at all are answered or ignored, never
  * believed.
@@ -15,6 +16,7 @@ import {
   BLOCK_HASH,
   BLOCK_KIND,
   BLOCK_OWNER,
+  BLOCK_QUEUE,
   BLOCK_RCV,
   BLOCK_SND,
   BLOCK_STATE,
@@ -91,7 +93,12 @@ export class Syscalls implements SocketEvents {
   private readonly ctl: Int32Array;
   private readonly layout: CtlLayout;
   private readonly mem: SocketMemory;
-  private readonly interests: Interests;
+  readonly interests: Interests;
+  /** From the thread regions of queue 0 to ours, words; and that queue's number. */
+  private readonly shift: number;
+  private readonly queue: number;
+  /** Called before commands run: what they speak of may be on its way from another queue. */
+  onCommands: (() => void) | null = null;
   private calls!: StackCalls;
   /** Takes the opener's questions: see questions.ts. Null = nobody answers. */
   onQuestion: ((op: number, a: number, b: number, c: number, id: number) => number) | null = null;
@@ -106,6 +113,13 @@ export class Syscalls implements SocketEvents {
     this.layout = shared.layout;
     this.mem = shared.mem;
     this.interests = new Interests(shared);
+    this.queue = shared.queue;
+    this.shift = shared.queue * shared.layout.queueWords;
+  }
+
+  /** First word of the region in which `thread` talks to us. */
+  private lineAt(thread: number): number {
+    return threadAt(this.layout, thread) + this.shift;
   }
 
   /**
@@ -129,7 +143,7 @@ export class Syscalls implements SocketEvents {
   pending(): boolean {
     const threads = this.threads;
     for (let thread = 0; thread < threads; thread++) {
-      const at = threadAt(this.layout, thread);
+      const at = this.lineAt(thread);
       if (this.heads[thread] !== Atomics.load(this.ctl, at + T_CMD_TAIL)) return true;
     }
     return false;
@@ -154,10 +168,11 @@ export class Syscalls implements SocketEvents {
 
   private runThread(thread: number, most: number): number {
     const { ctl, heads } = this;
-    const at = threadAt(this.layout, thread);
+    const at = this.lineAt(thread);
     const tail = Atomics.load(ctl, at + T_CMD_TAIL);
     const waiting = (tail - heads[thread]!) | 0;
     if (waiting === 0) return 0;
+    this.onCommands?.();
     // More than the ring holds: the tail is not what a port leaves there. Skip to it.
     if (waiting < 0 || waiting > COMMAND_SLOTS) heads[thread] = tail;
     let count = 0;
@@ -192,11 +207,9 @@ export class Syscalls implements SocketEvents {
     const a = ctl[command + C_A]!;
     switch (ctl[command + C_OP]) {
       case OP_SOCKET:
-        return this.own(thread, this.calls.socket(a));
       case OP_EPOLL_CREATE:
-        return this.epollCreate(thread, a !== 0);
       case OP_EVENTFD:
-        return this.eventfd(thread, a, ctl[command + C_B]!);
+        return this.queue === 0 ? this.create(thread, command) : -EINVAL;
       case OP_THREAD_GONE:
         return a === thread ? -EINVAL : this.threadGone(a);
       case OP_EXPLAIN:
@@ -206,6 +219,14 @@ export class Syscalls implements SocketEvents {
       default:
         return this.performOnFile(thread, at, command);
     }
+  }
+
+  private create(thread: number, command: number): number {
+    const { ctl } = this;
+    const a = ctl[command + C_A]!;
+    if (ctl[command + C_OP] === OP_SOCKET) return this.own(thread, this.calls.socket(a));
+    if (ctl[command + C_OP] === OP_EPOLL_CREATE) return this.epollCreate(thread, a !== 0);
+    return this.eventfd(thread, a, ctl[command + C_B]!);
   }
 
   /** Answers go to the thread that opened the stack, so it alone may ask. */
@@ -224,7 +245,10 @@ export class Syscalls implements SocketEvents {
     const block = mem.blockAt(fd);
     const kind = ctl[block + BLOCK_KIND]!;
     // A command for an earlier file of this number has nothing to do with the present one.
-    const stale = kind === KIND_FREE || ctl[block + BLOCK_GEN] !== ctl[command + C_GEN];
+    const stale =
+      kind === KIND_FREE ||
+      ctl[block + BLOCK_GEN] !== ctl[command + C_GEN] ||
+      ctl[block + BLOCK_QUEUE] !== this.queue;
     if (stale) {
       if (ctl[command + C_OP] === OP_EPOLL_CTL)
         this.interests.gone(thread, ctl[command + C_A]!, fd);
@@ -364,7 +388,7 @@ export class Syscalls implements SocketEvents {
   /**
    * A thread has died. What it said before counts; then its files end: listeners are closed, so
    * that they leave their group, connections are reset. Locks that it held while it copied are
-   * broken.
+   * broken. Queue 0 is told last: its number is free then.
    */
   private threadGone(thread: number): number {
     if (thread < 0 || thread >= MAX_THREADS) return -EINVAL;
@@ -382,6 +406,7 @@ export class Syscalls implements SocketEvents {
         this.calls.abort(fd);
       }
     }
+    if (this.queue !== 0) return 0;
     this.interests.closeAllOf(thread);
     Atomics.store(ctl, at + T_SLEEPING, 0);
     Atomics.store(ctl, at + T_STATE, THREAD_FREE);
@@ -390,16 +415,17 @@ export class Syscalls implements SocketEvents {
 
   /**
    * Descriptors that end with `thread`; breaks its locks on the way. Descriptors are dense, so few
-   * blocks are read.
+   * blocks are read where they are counted, which is queue 0.
    */
   private filesOf(thread: number): number[] {
     const { ctl, mem } = this;
     const files: number[] = [];
-    let left = mem.fdsInUse;
+    let left = this.queue === 0 ? mem.fdsInUse : mem.maxFds;
     for (let fd = FIRST_FD; fd < mem.maxFds && left > 0; fd++) {
       const block = mem.blockAt(fd);
       if (ctl[block + BLOCK_KIND] === KIND_FREE) continue;
       left--;
+      if (ctl[block + BLOCK_QUEUE] !== this.queue) continue;
       for (const ring of [block + BLOCK_RCV, block + BLOCK_SND]) {
         if (ctl[block + BLOCK_KIND] !== KIND_TCP) continue;
         Atomics.compareExchange(ctl, ring + RING_LOCK, thread + 1, 0);

@@ -60,8 +60,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'pages are not given back',
     'net/sockmem.js',
-    'this.pages.release(page, capacity / PAGE_BYTES);',
-    'if (capacity < 65536) this.pages.release(page, capacity / PAGE_BYTES);',
+    'this.pages.release(page - this.firstPage, capacity / PAGE_BYTES);',
+    'if (capacity < 65536) this.pages.release(page - this.firstPage, capacity / PAGE_BYTES);',
     /^leak pages/,
   ),
   mutant(

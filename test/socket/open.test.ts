@@ -48,7 +48,9 @@ describe('openStack: options', () => {
     [{ sysctl: { 'net.ipv4.tcp_migrate_req': 2 } }, /"2" is not 0\.\.1/],
     [{ seed: true }, /option 'seed'/],
     [{ spinUs: -1 }, /option 'spinUs'/],
+    [{ queues: 17 }, /option 'queues' must be a whole number in 1\.\.16/],
     [{ arenaBytes: 4097 }, /option 'arenaBytes' must be a multiple of 4096/],
+    [{ arenaBytes: 32 << 20, queues: 2 }, /'arenaBytes' must be 67108864 or more with 2 queues/],
     [{ colour: 'red' }, /no option 'colour'/],
     [{ device: {} }, /no option 'device'/],
   ];
@@ -76,6 +78,7 @@ describe('openStack: options', () => {
       seed: undefined,
       pcap: undefined,
       spinUs: 50,
+      queues: 1,
     });
     const full = { mtu: 65535, address: '10.0.0.1/32', arenaBytes: 32 << 20, seed: 'x' };
     expect(checkOpenOptions(full)).to.include({ arenaBytes: 32 << 20, seed: 'x' });

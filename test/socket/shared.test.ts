@@ -9,7 +9,10 @@ import {
   ctlLayout,
   epollAt,
   G_MAGIC,
+  G_STATE,
+  G_TEXT,
   G_THREADS,
+  globalAt,
   MAX_EPOLLS,
   MAX_THREADS,
   MIB_SLOTS,
@@ -49,8 +52,39 @@ describe('socket/uapi: the shared memory', () => {
     expect(MIB_COUNT).to.be.at.most(MIB_SLOTS);
   });
 
+  it('regions of several queues follow each other', () => {
+    for (const queues of [2, 3, 16]) {
+      const layout = ctlLayout(1000, queues);
+      const one = ctlLayout(1000);
+      expect(layout.queueWords % 2).to.equal(0);
+      const last = (queues - 1) * layout.queueWords;
+      expect(one.blocksAt + last).to.equal(layout.blocksAt);
+      for (let queue = 1; queue < queues; queue++) {
+        const own = globalAt(layout, G_STATE, queue) - G_STATE;
+        expect(own).to.be.at.least(one.blocksAt + (queue - 1) * layout.queueWords);
+        expect(own + G_TEXT).to.be.at.most(layout.threadsAt + queue * layout.queueWords);
+      }
+      expect(globalAt(layout, G_STATE, 0)).to.equal(G_STATE);
+      expect(layout.words).to.equal(layout.blocksAt + 1000 * BLOCK_WORDS);
+    }
+  });
+
+  it('each queue has counters and a part of the arena', () => {
+    const buffer = createCtl(64, 2);
+    const arena = new Uint8Array(new SharedArrayBuffer(2 << 20));
+    const [first, second] = [openShared(buffer, arena), openShared(buffer, arena, 1)];
+    first.mib[3] = 1;
+    second.mib[3] = 2;
+    expect([first.mib[3], second.mib[3]]).to.deep.equal([1, 2]);
+    const pages = [first.mem.allocRing(4096), second.mem.allocRing(4096)];
+    expect(pages).to.deep.equal([1, 257]);
+    second.mem.freeRing(257, 4096);
+    expect(second.mem.pagesInUse).to.equal(0);
+  });
+
   it('is recognised by its magic, and has limits', () => {
     for (const bad of [63, 1.5, (1 << 22) + 1]) expect(() => createCtl(bad)).to.throw(RangeError);
+    for (const bad of [0, 17, 1.5]) expect(() => createCtl(64, bad)).to.throw(RangeError);
     const buffer = createCtl(64);
     expect(layoutOf(new Int32Array(buffer)).maxFds).to.equal(64);
     expect(() => layoutOf(new Int32Array(buffer, 0, 5000))).to.throw(RangeError);

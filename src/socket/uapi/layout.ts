@@ -3,12 +3,15 @@
  *
  *     globals | thread regions | epoll regions | counters (Float64) | socket blocks
  *
- * Everything follows from the number of descriptors, which is itself a global, so that a thread
- * needs nothing but the SharedArrayBuffer to find its way. Regions are touched only when used: the
- * operating system gives memory to what is touched, so the size of the whole is address space, not
- * memory. Words are int32, each with one writer or atomic. Owns no behaviour: thread-port.ts and
- * stack/syscalls.ts are the two ends of a command ring, epoll.ts and stack/interests.ts of a ready
- * ring.
+ * A stack with several queues has as many threads; what lies between globals and blocks is there
+ * once for each, with words of its own in the place of some globals (`globalAt`).
+ *
+ * Everything follows from the numbers of descriptors and queues, which are globals, so that a
+ * thread needs nothing but the SharedArrayBuffer to find its way. Regions are touched only when
+ * used: the operating system gives memory to what is touched, so the size of the whole is address
+ * space, not memory. Words are int32, each with one writer or atomic. Owns no behaviour:
+ * thread-port.ts and stack/syscalls.ts are the two ends of a command ring, epoll.ts and
+ * stack/interests.ts of a ready ring.
  */
 import { BLOCK_WORDS } from '../../net/sockmem.js';
 
@@ -52,9 +55,27 @@ export const G_TAP_IN_FLIGHT = 16;
 export const G_TAP_DROPPED = 17;
 /** How long threads look for news before they sleep, while that pays, µs; 0 = not at all. */
 export const G_SPIN_US = 18;
+/** Queues of the device, each with a stack thread. */
+export const G_QUEUES = 19;
+/** Key of the hash that says which of them a flow is for (net/steering.ts). */
+export const G_STEER_KEY = 22;
+/**
+ * Of each queue but 0, the two rings between its stack thread and that of queue 0
+ * (stack/queue-link.ts): first page of their memory, and cursors, apart by who writes them.
+ */
+export const G_DOWN_PAGE = 20;
+export const G_UP_PAGE = 21;
+export const G_DOWN_TAIL = 32;
+export const G_UP_HEAD = 33;
+export const G_UP_TAIL = 48;
+export const G_DOWN_HEAD = 49;
 export const G_TEXT = 64;
 export const G_TEXT_MAX_BYTES = 4096;
 const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;
+/** Globals of which each queue has its own: G_STATE to G_TURNS but G_STOP, G_TAP_*, rings. */
+const QUEUE_GLOBALS: number = G_TEXT;
+/** Queues at most. */
+export const MAX_QUEUES = 16;
 
 export const MAGIC = 0x54554e01;
 
@@ -147,9 +168,11 @@ export const LIST_DETAILS = 1;
 
 /**
  * Epoll region: owner thread + 1 (0 = free), ready ring (head moved by the thread, tail by the
- * stack).
+ * stack). The owner is said in the region of queue 0, with E_INTERNAL for an instance that is how a
+ * thread blocks.
  */
 export const E_OWNER = 0;
+export const E_INTERNAL = 0x10000;
 export const E_HEAD = 16;
 export const E_TAIL = 32;
 const EPOLL_HEADER_WORDS = 48;
@@ -157,6 +180,9 @@ const EPOLL_HEADER_WORDS = 48;
 /** Where everything is, in words of `ctl`. */
 export interface CtlLayout {
   readonly maxFds: number;
+  readonly queues: number;
+  /** From a word of a region of one queue to that of the next. */
+  readonly queueWords: number;
   /**
    * Slots of a ready ring: a power of two that holds every descriptor, so that it cannot overflow.
    */
@@ -170,24 +196,36 @@ export interface CtlLayout {
   readonly words: number;
 }
 
-/** @param maxFds descriptors, at least 64 */
-export function ctlLayout(maxFds: number): CtlLayout {
+/** @param maxFds descriptors, at least 64; @param queues 1..MAX_QUEUES */
+export function ctlLayout(maxFds: number, queues = 1): CtlLayout {
   const readySlots = 2 ** Math.ceil(Math.log2(Math.max(64, maxFds)));
   const threadsAt = GLOBAL_WORDS;
   const epollsAt = threadsAt + MAX_THREADS * THREAD_WORDS;
   const epollWords = EPOLL_HEADER_WORDS + readySlots / 32 + readySlots;
   const mibAt = (epollsAt + MAX_EPOLLS * epollWords + 1) & ~1;
-  const blocksAt = mibAt + MIB_SLOTS * 2;
+  const queueEnd = mibAt + MIB_SLOTS * 2;
+  const queueWords = (queueEnd - threadsAt + QUEUE_GLOBALS + 1) & ~1;
+  const blocksAt = queueEnd + (queues - 1) * queueWords;
   const words = blocksAt + maxFds * BLOCK_WORDS;
-  return { maxFds, readySlots, threadsAt, epollsAt, epollWords, mibAt, blocksAt, words };
+  const sizes = { maxFds, queues, readySlots, epollWords, queueWords, words };
+  return { ...sizes, threadsAt, epollsAt, mibAt, blocksAt };
 }
 
-/** First word of thread `thread`'s region. */
+/** The word that is global `word` (G_*) of queue `queue`; there are QUEUE_GLOBALS of them. */
+export function globalAt(layout: CtlLayout, word: number, queue: number): number {
+  if (queue === 0) return word;
+  return layout.threadsAt + queue * layout.queueWords - QUEUE_GLOBALS + word;
+}
+
+/**
+ * First word of thread `thread`'s region, that of queue 0; only rings of commands, completions,
+ * output and text are there for each queue, `queueWords` apart.
+ */
 export function threadAt(layout: CtlLayout, thread: number): number {
   return layout.threadsAt + thread * THREAD_WORDS;
 }
 
-/** First word of epoll instance `epoll`'s region. */
+/** First word of epoll instance `epoll`'s region, that of queue 0: see threadAt. */
 export function epollAt(layout: CtlLayout, epoll: number): number {
   return layout.epollsAt + epoll * layout.epollWords;
 }

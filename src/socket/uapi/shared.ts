@@ -13,6 +13,7 @@ import {
   G_ARENA_PAGES,
   G_MAGIC,
   G_MAX_FDS,
+  G_QUEUES,
   G_STACK_SLEEPING,
   G_STACK_WAKE,
   G_STATE,
@@ -21,8 +22,10 @@ import {
   G_TEXT_MAX_BYTES,
   G_THREADS,
   G_WAKE_FD,
+  globalAt,
   MAGIC,
   MAX_FDS_DEFAULT,
+  MAX_QUEUES,
   MAX_THREADS,
   MIB_SLOTS,
   STACK_DEAD,
@@ -42,22 +45,29 @@ export interface SharedMemory {
   readonly ctl: Int32Array;
   readonly layout: CtlLayout;
   readonly mem: SocketMemory;
-  /** Counters, by the indices of net/mib.ts. */
+  /** Whose stack thread looks at it; application threads look as queue 0. */
+  readonly queue: number;
+  /** Counters of that queue's stack, by the indices of net/mib.ts. */
   readonly mib: Float64Array;
 }
 
 /**
- * Fresh control words for `maxFds` descriptors.
- * @throws RangeError when `maxFds` is not an integer in 64..4194304
+ * Fresh control words for `maxFds` descriptors and `queues` stack threads.
+ * @throws RangeError when `maxFds` is not an integer in 64..4194304, `queues` not one in 1..16
  */
-export function createCtl(maxFds: number = MAX_FDS_DEFAULT): SharedArrayBuffer {
+export function createCtl(maxFds: number = MAX_FDS_DEFAULT, queues = 1): SharedArrayBuffer {
   if (!Number.isInteger(maxFds) || maxFds < 64 || maxFds > 1 << 22) {
     throw new RangeError(`maxFds must be an integer in 64..${1 << 22}, not ${maxFds}`);
   }
-  const buffer = new SharedArrayBuffer(ctlLayout(maxFds).words * 4);
+  if (!Number.isInteger(queues) || queues < 1 || queues > MAX_QUEUES) {
+    throw new RangeError(`queues must be an integer in 1..${MAX_QUEUES}, not ${queues}`);
+  }
+  const layout = ctlLayout(maxFds, queues);
+  const buffer = new SharedArrayBuffer(layout.words * 4);
   const ctl = new Int32Array(buffer);
   ctl[G_MAX_FDS] = maxFds;
-  ctl[G_WAKE_FD] = -1;
+  ctl[G_QUEUES] = queues;
+  for (let queue = 0; queue < queues; queue++) ctl[globalAt(layout, G_WAKE_FD, queue)] = -1;
   Atomics.store(ctl, G_MAGIC, MAGIC);
   return buffer;
 }
@@ -66,7 +76,7 @@ export function createCtl(maxFds: number = MAX_FDS_DEFAULT): SharedArrayBuffer {
  * The layout of control words made by createCtl. Throws RangeError when `ctl` is something else.
  */
 export function layoutOf(ctl: Int32Array): CtlLayout {
-  const layout = ctlLayout(ctl[G_MAX_FDS]!);
+  const layout = ctlLayout(ctl[G_MAX_FDS]!, ctl[G_QUEUES]!);
   if (ctl[G_MAGIC] !== MAGIC || layout.words > ctl.length) {
     throw new RangeError('these are not the control words of a stack of this version');
   }
@@ -77,12 +87,19 @@ export function layoutOf(ctl: Int32Array): CtlLayout {
  * A view of the memory for the calling thread.
  * @param buffer made by createCtl
  * @param arena payload bytes, a multiple of PAGE_BYTES, the same in every thread
+ * @param queue of a stack thread: its own
  */
-export function openShared(buffer: SharedArrayBuffer, arena: Uint8Array): SharedMemory {
+export function openShared(buffer: SharedArrayBuffer, arena: Uint8Array, queue = 0): SharedMemory {
   const ctl = new Int32Array(buffer);
   const layout = layoutOf(ctl);
-  const mem = new SocketMemory(ctl, arena, layout.blocksAt, layout.maxFds);
-  return { ctl, layout, mem, mib: new Float64Array(buffer, layout.mibAt * 4, MIB_SLOTS) };
+  const share = { part: queue, parts: layout.queues };
+  const mem = new SocketMemory(ctl, arena, layout.blocksAt, layout.maxFds, share);
+  return { ctl, layout, mem, queue, mib: mibOf(buffer, layout, queue) };
+}
+
+/** The counters of the stack of queue `queue`. */
+export function mibOf(buffer: SharedArrayBuffer, layout: CtlLayout, queue: number): Float64Array {
+  return new Float64Array(buffer, (layout.mibAt + queue * layout.queueWords) * 4, MIB_SLOTS);
 }
 
 /** Publishes where the mmapped arena is, so that each thread can view it. */

@@ -1,11 +1,12 @@
 /**
  * One application thread's end of the line to the stack thread: it posts commands, waits for
- * results, sleeps on the thread's doorbell and wakes the stack when that sleeps. A thread has
- * exactly one port. What the commands mean is stack/syscalls.ts's business, what a program sees of
- * them is sys.ts's.
+ * results, sleeps on the thread's doorbell and wakes the stack when that sleeps. With several stack
+ * threads there is a line to each, and a command goes to the one that has its descriptor. A thread
+ * has exactly one port. What the commands mean is stack/syscalls.ts's business, what a program sees
+ * of them is sys.ts's.
  */
 import { EINVAL, EIO } from '../../net/errno.js';
-import { BLOCK_GEN, BLOCK_HASH, type SocketMemory } from '../../net/sockmem.js';
+import { BLOCK_GEN, BLOCK_HASH, BLOCK_QUEUE, type SocketMemory } from '../../net/sockmem.js';
 import { Heartbeat } from './heartbeat.js';
 import {
   C_A,
@@ -26,6 +27,7 @@ import {
   G_STACK_SLEEPING,
   G_STATE,
   G_TURNS,
+  globalAt,
   queuedAt,
   readyAt,
   STACK_RUNNING,
@@ -83,28 +85,31 @@ export class ThreadPort {
   /** Thread number, and the value with which this thread holds locks and owns files. */
   readonly number: number;
   readonly holder: number;
-  /** First word of a synchronous command's output, valid until the next one. */
-  readonly outAt: number;
+  /** First word of the last synchronous command's output. */
+  outAt: number;
+  /** Stack threads. */
+  readonly queues: number;
   /** Call `worked` before `sleep`; what is not a sleep but shows that the thread runs, too. */
   readonly heartbeat: Heartbeat;
 
   private readonly at: number;
-  private readonly wakeStack: () => void;
+  private readonly wakeStack: (queue: number) => void;
   private readonly yieldCpu: () => void;
   private readonly spin: Spin;
-  private ticket = 0;
+  /** Of the last synchronous command to each stack thread. */
+  private readonly tickets: Int32Array;
   private seen = 0;
 
   /**
    * @param shared this thread's view of the memory
    * @param number a thread number got from reserveThread
-   * @param wakeStack ends the stack thread's sleep; called only when it sleeps
+   * @param wakeStack ends the sleep of a queue's stack thread; called only when it sleeps
    * @param yieldCpu lets others have the core; called between looks for news
    */
   constructor(
     shared: SharedMemory,
     number: number,
-    wakeStack: () => void,
+    wakeStack: (queue: number) => void,
     yieldCpu: () => void = () => {},
   ) {
     this.ctl = shared.ctl;
@@ -116,7 +121,11 @@ export class ThreadPort {
     this.outAt = this.at + T_OUT;
     this.wakeStack = wakeStack;
     this.yieldCpu = yieldCpu;
-    this.ticket = this.ctl[this.at + T_DONE]!;
+    this.queues = shared.layout.queues;
+    this.tickets = new Int32Array(this.queues);
+    for (let queue = 0; queue < this.queues; queue++) {
+      this.tickets[queue] = this.ctl[this.lineAt(queue) + T_DONE]!;
+    }
     this.heartbeat = new Heartbeat(this.ctl, this.at);
     this.spin = new Spin(this.ctl[G_SPIN_US]!);
   }
@@ -134,17 +143,40 @@ export class ThreadPort {
 
   /** Sends a command nobody waits for. False = the stack is dead. */
   post(op: number, fd: number, a = 0, b = 0, c = 0, d = 0): boolean {
-    return this.send(op, fd, a, b, c, d, 0);
+    return this.send(this.queueOf(fd), op, fd, a, b, c, d, 0);
+  }
+
+  /** `post` to the stack thread of `queue`, about nothing that has a descriptor. */
+  postTo(queue: number, op: number, a = 0, b = 0, c = 0, d = 0): boolean {
+    return this.send(queue, op, 0, a, b, c, d, 0);
   }
 
   /**
    * Sends a command and waits for its result: a value ≥ 0 or -errno; -EIO when the stack is dead.
    */
   call(op: number, fd: number, a = 0, b = 0, c = 0, d = 0): number {
-    const ticket = (this.ticket + 1) | 0 || 1;
-    this.ticket = ticket;
-    if (!this.send(op, fd, a, b, c, d, ticket)) return -EIO;
-    return this.complete(ticket);
+    return this.callTo(this.queueOf(fd), op, fd, a, b, c, d);
+  }
+
+  /** `call` of the stack thread of `queue`. */
+  callTo(queue: number, op: number, fd: number, a = 0, b = 0, c = 0, d = 0): number {
+    const ticket = (this.tickets[queue]! + 1) | 0 || 1;
+    this.tickets[queue] = ticket;
+    this.outAt = this.lineAt(queue) + T_OUT;
+    if (!this.send(queue, op, fd, a, b, c, d, ticket)) return -EIO;
+    return this.complete(queue, ticket);
+  }
+
+  /** Which stack thread has the file `fd`. */
+  private queueOf(fd: number): number {
+    if (this.queues === 1 || !(fd > 0 && fd < this.mem.maxFds)) return 0;
+    const queue = Atomics.load(this.ctl, this.mem.blockAt(fd) + BLOCK_QUEUE);
+    return queue >>> 0 < this.queues ? queue : 0;
+  }
+
+  /** First word of this thread's region for the stack thread of `queue`. */
+  private lineAt(queue: number): number {
+    return this.at + queue * this.layout.queueWords;
   }
 
   /**
@@ -156,8 +188,9 @@ export class ThreadPort {
     if (text.length > T_TEXT_MAX_BYTES) return -EINVAL;
     const bytes = encoder.encode(text);
     if (bytes.length > T_TEXT_MAX_BYTES) return -EINVAL;
-    new Uint8Array(this.ctl.buffer, (this.at + T_TEXT) * 4, bytes.length).set(bytes);
-    return this.call(op, fd, a, b, bytes.length);
+    const queue = this.queueOf(fd);
+    new Uint8Array(this.ctl.buffer, (this.lineAt(queue) + T_TEXT) * 4, bytes.length).set(bytes);
+    return this.callTo(queue, op, fd, a, b, bytes.length);
   }
 
   /**
@@ -165,14 +198,16 @@ export class ThreadPort {
    * @returns how many were copied, or -errno
    */
   answerText(op: number, fd: number, a: number, b: number, out: Uint8Array): number {
-    const bytes = this.call(op, fd, a, b);
+    const queue = this.queueOf(fd);
+    const bytes = this.callTo(queue, op, fd, a, b);
     if (bytes < 0) return bytes;
     const count = Math.min(bytes, out.length);
-    out.set(new Uint8Array(this.ctl.buffer, (this.at + T_TEXT) * 4, count));
+    out.set(new Uint8Array(this.ctl.buffer, (this.lineAt(queue) + T_TEXT) * 4, count));
     return count;
   }
 
   private send(
+    queue: number,
     op: number,
     fd: number,
     a: number,
@@ -181,10 +216,11 @@ export class ThreadPort {
     d: number,
     ticket: number,
   ): boolean {
-    const { ctl, at } = this;
+    const { ctl } = this;
     if (!this.alive) return false;
+    const at = this.lineAt(queue);
     const tail = ctl[at + T_CMD_TAIL]!;
-    if (!this.hasRoom(tail) && !this.waitForRoom(tail)) return false;
+    if (!this.hasRoom(at, tail) && !this.waitForRoom(queue, at, tail)) return false;
     const slot = commandAt(at, tail);
     ctl[slot + C_OP] = op;
     ctl[slot + C_FD] = fd;
@@ -195,7 +231,7 @@ export class ThreadPort {
     ctl[slot + C_TICKET] = ticket;
     ctl[slot + C_GEN] = fd > 0 && fd < this.mem.maxFds ? this.genOf(fd) : 0;
     Atomics.store(ctl, at + T_CMD_TAIL, (tail + 1) | 0);
-    this.ringStack();
+    this.ringStack(queue);
     return true;
   }
 
@@ -203,15 +239,15 @@ export class ThreadPort {
     return this.ctl[this.mem.blockAt(fd) + BLOCK_GEN]!;
   }
 
-  private hasRoom(tail: number): boolean {
-    return ((tail - Atomics.load(this.ctl, this.at + T_CMD_HEAD)) | 0) < COMMAND_SLOTS;
+  private hasRoom(at: number, tail: number): boolean {
+    return ((tail - Atomics.load(this.ctl, at + T_CMD_HEAD)) | 0) < COMMAND_SLOTS;
   }
 
   /** The stack drains all rings in every turn: there is room soon, unless it is dead (false). */
-  private waitForRoom(tail: number): boolean {
-    const { ctl, at } = this;
+  private waitForRoom(queue: number, at: number, tail: number): boolean {
+    const { ctl } = this;
     for (;;) {
-      this.ringStack();
+      this.ringStack(queue);
       Atomics.store(ctl, at + T_CMD_WAITING, 1);
       const head = Atomics.load(ctl, at + T_CMD_HEAD);
       if (((tail - head) | 0) < COMMAND_SLOTS) return true;
@@ -220,45 +256,60 @@ export class ThreadPort {
     }
   }
 
-  /** Wakes the stack thread if it sleeps or is about to. */
-  private ringStack(): void {
+  /** Wakes the stack thread of `queue` if it sleeps or is about to. */
+  private ringStack(queue: number): void {
     const { ctl } = this;
-    if (Atomics.load(ctl, G_STACK_SLEEPING) === 0) return;
-    if (Atomics.compareExchange(ctl, G_STACK_SLEEPING, 1, 0) === 1) this.wakeStack();
+    const sleeping = globalAt(this.layout, G_STACK_SLEEPING, queue);
+    if (Atomics.load(ctl, sleeping) === 0) return;
+    if (Atomics.compareExchange(ctl, sleeping, 1, 0) === 1) this.wakeStack(queue);
   }
 
-  private complete(ticket: number): number {
+  private complete(queue: number, ticket: number): number {
     const { ctl } = this;
-    const done = this.at + T_DONE;
+    const at = this.lineAt(queue);
+    const done = at + T_DONE;
     for (let i = 0; i < COMPLETION_SPINS; i++) {
-      if (Atomics.load(ctl, done) === ticket) return ctl[this.at + T_RESULT]!;
+      if (Atomics.load(ctl, done) === ticket) return ctl[at + T_RESULT]!;
     }
+    const turnsAt = globalAt(this.layout, G_TURNS, queue);
     let stalledSeconds = 0;
     for (;;) {
       const seen = Atomics.load(ctl, done);
-      if (seen === ticket) return ctl[this.at + T_RESULT]!;
+      if (seen === ticket) return ctl[at + T_RESULT]!;
       if (!this.alive || stalledSeconds >= STALL_SECONDS_MAX) return -EIO;
-      const turns = Atomics.load(ctl, G_TURNS);
+      const turns = Atomics.load(ctl, turnsAt);
       const result = Atomics.wait(ctl, done, seen, 1000);
-      const stalled = result === 'timed-out' && Atomics.load(ctl, G_TURNS) === turns;
+      const stalled = result === 'timed-out' && Atomics.load(ctl, turnsAt) === turns;
       stalledSeconds = stalled ? stalledSeconds + 1 : 0;
     }
   }
 
-  /** True when the ready ring of epoll instance `epoll` is empty. */
+  /** True when the ready rings of epoll instance `epoll` are empty. */
   readyEmpty(epoll: number): boolean {
-    const at = epollAt(this.layout, epoll);
-    return this.ctl[at + E_HEAD] === Atomics.load(this.ctl, at + E_TAIL);
+    const { ctl, layout } = this;
+    let at = epollAt(layout, epoll);
+    for (let queue = 0; queue < this.queues; queue++, at += layout.queueWords) {
+      if (ctl[at + E_HEAD] !== Atomics.load(ctl, at + E_TAIL)) return false;
+    }
+    return true;
   }
 
   /**
-   * Takes the oldest descriptor off the ready ring of `epoll`, -1 = none. Its queued flag is
-   * cleared before this returns: whatever happens to the descriptor from then on queues it again,
-   * so poll it afterwards.
+   * Takes the oldest descriptor off a ready ring of `epoll` (each stack thread fills one), -1 =
+   * none. Its queued flag is cleared before this returns: whatever happens to the descriptor from
+   * then on queues it again, so poll it afterwards.
    */
   popReady(epoll: number): number {
+    let at = epollAt(this.layout, epoll);
+    for (let queue = 0; queue < this.queues; queue++, at += this.layout.queueWords) {
+      const fd = this.popFrom(at);
+      if (fd >= 0) return fd;
+    }
+    return -1;
+  }
+
+  private popFrom(at: number): number {
     const { ctl, layout } = this;
-    const at = epollAt(layout, epoll);
     const head = ctl[at + E_HEAD]!;
     if (head === Atomics.load(ctl, at + E_TAIL)) return -1;
     const fd = ctl[readyAt(layout, at) + (head & (layout.readySlots - 1))]!;

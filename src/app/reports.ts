@@ -2,6 +2,7 @@
  * What `serve` tells at its start and its end: the ready event and the banner, the summary event
  * and its text. Pure functions from values to lines.
  */
+import { getSystemErrorName } from 'node:util';
 import { evenShares } from '../lab/chi-square.js';
 import type { Failure } from './crew.js';
 import type { HashFacts } from './demo-server/stack-view.js';
@@ -27,6 +28,8 @@ export interface Running {
   pid: number;
   /** How another shell gets to the address, '' when every shell can. */
   enter: string;
+  /** errno with which the kernel refused to steer packets to their queues; 0 = none. */
+  steering: number;
 }
 
 export function url(address: string, port: number): string {
@@ -49,7 +52,14 @@ export function readyEvent(options: ServeOptions, running: Running): object {
     profile: options.profile,
     hash: running.hash,
     pid: running.pid,
+    queues: options.queues,
+    steering: options.queues === 1 ? null : steering(running.steering),
   };
+}
+
+/** Who puts packets into the queue of their connection: our program, or the kernel by itself. */
+function steering(errno: number): 'ebpf' | 'kernel' {
+  return errno === 0 ? 'ebpf' : 'kernel';
 }
 
 const MODELS: Readonly<Record<ServeOptions['accept'], string>> = {
@@ -57,6 +67,16 @@ const MODELS: Readonly<Record<ServeOptions['accept'], string>> = {
   shared: 'one listener shared by all',
   dispatch: 'one acceptor hands out',
 };
+
+function queueLine({ queues }: ServeOptions, running: Running): string[] {
+  if (queues === 1) return [];
+  const { steering: errno } = running;
+  const how =
+    errno === 0
+      ? 'packets steered by eBPF'
+      : `spread by the kernel (${getSystemErrorName(-errno)}: no eBPF program)`;
+  return [`  ${queues} queues, a stack thread each, ${how}`];
+}
 
 export function banner(options: ServeOptions, running: Running): string[] {
   const base = url(running.address, options.port);
@@ -67,6 +87,7 @@ export function banner(options: ServeOptions, running: Running): string[] {
     `tunstack is up: ${base}`,
     `  ${crew}, ${MODELS[options.accept]}; like Linux ${options.profile}`,
     `  device ${running.tun}, host side ${running.peer}, mtu ${running.mtu}`,
+    ...queueLine(options, running),
     `  control socket ${running.control}`,
     '',
     'try',

@@ -72,6 +72,7 @@ export class ServeMaster {
       profile: options.profile,
       sysctl: options.sysctl,
       spinUs: options.spinUs,
+      queues: options.queues,
       ...(options.pcap === null ? {} : { pcap: options.pcap }),
     });
     this.handle = handle;
@@ -131,6 +132,7 @@ export class ServeMaster {
       hash: this.hash(crew),
       control: control.path,
       pid: process.pid,
+      steering: handle.steering,
       enter: this.io.env['TUNSTACK_ROOTLESS'] === '1' ? enterCommand(process.pid) : '',
     };
     if (this.options.json) this.io.out(JSON.stringify(readyEvent(this.options, running)));

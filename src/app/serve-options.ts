@@ -1,14 +1,13 @@
 /**
  * The command line of `serve`: its flags, and what their values may be. Everything is checked here,
- * before anything is opened; what this release does not build is refused by name, never accepted
- * and ignored.
+ * before anything is opened.
  */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { checkAddresses } from '../device/address.js';
 import { getSysctl, type Profile, SYSCTL_NAMES, Sysctl, setSysctl } from '../net/sysctl.js';
 import { SELECTOR_NAMES } from '../reuseport/selectors/builtin.js';
-import { MAX_THREADS } from '../socket/uapi/layout.js';
+import { MAX_QUEUES, MAX_THREADS } from '../socket/uapi/layout.js';
 import { SPIN_DEFAULT_US } from '../socket/uapi/spin.js';
 import { UsageError } from './command.js';
 import { type Flag, HELP_FLAG, nearest, type ParsedFlags, parseFlags } from './flags.js';
@@ -75,6 +74,7 @@ export interface ServeOptions {
   address: string;
   peer: string;
   mtu: number;
+  queues: number;
   offload: boolean;
   spinUs: number;
   root: string | null;
@@ -98,7 +98,6 @@ export const WORKERS_MAX: number = MAX_THREADS - 2;
 /** Throws UsageError, and what checkAddresses throws (which has exit code 2, too). */
 export function parseServeOptions(argv: readonly string[]): ServeOptions {
   const flags = parseFlags('serve', SERVE_FLAGS, argv);
-  refuseUnbuilt(flags);
   const profile = choice(flags, 'profile', ['5.0', '6.18'] as const, '6.18');
   const options: ServeOptions = {
     workers: integer(flags, 'workers', 1, WORKERS_MAX, 4),
@@ -112,6 +111,7 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
     address: flags.values.get('address') ?? '198.18.0.1/24',
     peer: flags.values.get('peer') ?? '198.18.0.254',
     mtu: integer(flags, 'mtu', 68, 65535, 1500),
+    queues: integer(flags, 'queues', 1, MAX_QUEUES, 1),
     offload: !flags.given.has('no-offload'),
     spinUs: integer(flags, 'spin', 0, 1_000_000, SPIN_DEFAULT_US),
     root: flags.values.get('root') ?? null,
@@ -126,16 +126,6 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
   };
   crossCheck(options);
   return options;
-}
-
-/** What the contract names and a later release builds. */
-function refuseUnbuilt(flags: ParsedFlags): void {
-  if (integer(flags, 'queues', 1, 256, 1) !== 1) {
-    throw new UsageError(
-      `serve: --queues ${flags.values.get('queues')}: not built in this release, which has one`,
-      'tunstack serve --queues 1',
-    );
-  }
 }
 
 function crossCheck(options: ServeOptions): void {
@@ -155,6 +145,12 @@ function crossCheck(options: ServeOptions): void {
     throw new UsageError(
       'serve: --pcap - and --json both want stdout',
       'tunstack serve --json --pcap FILE',
+    );
+  }
+  if (options.pcap === '-' && options.queues > 1) {
+    throw new UsageError(
+      `serve: --pcap - with --queues ${options.queues}: packets of several threads need a file`,
+      `tunstack serve --queues ${options.queues} --pcap FILE`,
     );
   }
   checkAddresses(options.address, options.peer);

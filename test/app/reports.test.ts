@@ -22,6 +22,7 @@ const RUNNING: Running = {
   control: '/run/tunstack.sock',
   pid: 7,
   enter: '',
+  steering: 0,
 };
 
 const STATS = [30, 50].map((accepted, worker) => ({
@@ -75,6 +76,10 @@ describe('app/reports', () => {
       control: '/run/tunstack.sock',
       hash: { secret: 4294967295, profile: '6.18', localAddress: '0.0.0.0' },
     });
+    expect(readyEvent(parseServeOptions([]), RUNNING)).to.include({ queues: 1, steering: null });
+    const two = parseServeOptions(['--queues', '2']);
+    expect(readyEvent(two, RUNNING)).to.include({ queues: 2, steering: 'ebpf' });
+    expect(readyEvent(two, { ...RUNNING, steering: 1 })).to.include({ steering: 'kernel' });
     expect(url('10.0.0.1', 80)).to.equal('http://10.0.0.1/');
   });
 
@@ -87,6 +92,10 @@ describe('app/reports', () => {
     expect(more)
       .to.contain('1 worker,')
       .and.to.contain('nsenter -t 7 curl http://198.18.0.1/files/');
+    const two = parseServeOptions(['--queues', '2']);
+    expect(banner(two, RUNNING).join('\n')).to.contain('2 queues, a stack thread each, packets st');
+    expect(banner(two, { ...RUNNING, steering: 1 }).join('\n')).to.contain('the kernel (EPERM');
+    expect(text).not.to.contain('queue');
     expect(more).to.contain('nc 198.18.0.1 7').and.to.contain('--control /run/tunstack.sock');
   });
 

@@ -45,7 +45,7 @@ const WRONG: readonly (readonly [string, RegExp])[] = [
   ['serve --address 198.18.0.1/24 --peer 198.18.0.1', /198\.18\.0\.1/],
   ['serve --peer nobody', /nobody/],
   ['serve --mtu 20', /--mtu 20/],
-  ['serve --queues 2', /--queues 2.*not built/],
+  ['serve --queues 17', /--queues 17.*from 1 to 16/],
   ['serve --sysctl net.ipv4.tcp_nope=1', /tcp_nope/],
   ['serve --sysctl net.ipv4.tcp_sack', /NAME=VALUE/],
   ['serve --sysctl net.ipv4.tcp_sack=yes', /tcp_sack/],

@@ -61,9 +61,14 @@ suiteWith(['tun', 'ip'], 'end to end: selectors', () => {
     });
   }
 
-  it('--select cpu: one queue, so one worker', async () => {
-    await withServe(['--select', 'cpu'], async (serve) => {
+  it('--select cpu: a worker for each queue', async () => {
+    await withServe(['--select', 'cpu', '--queues', '1'], async (serve) => {
       expect(shares(await ask(serve, 40), 4)).to.deep.equal([40, 0, 0, 0]);
+    });
+    await withServe(['--select', 'cpu', '--queues', '2'], async (serve) => {
+      const counts = shares(await ask(serve, 100), 4);
+      expect(counts.slice(2)).to.deep.equal([0, 0]);
+      expect(Math.min(...counts.slice(0, 2)), counts.join(' ')).to.be.above(25);
     });
   });
 

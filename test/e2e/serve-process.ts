@@ -106,6 +106,12 @@ export interface StartOptions {
   control?: string;
 }
 
+/** TUNSTACK_QUEUES=N runs every serve with N queues that does not say how many it wants. */
+function queuesOf(args: readonly string[]): readonly string[] {
+  const queues = process.env['TUNSTACK_QUEUES'];
+  return queues === undefined || args.includes('--queues') ? [] : ['--queues', queues];
+}
+
 /**
  * Starts `serve --json ARGS` and waits for its ready line; throws with its stderr when it ends
  * before.
@@ -116,7 +122,8 @@ export async function startServe(
 ): Promise<ServeProcess> {
   const path = control ?? join(scratchDirectory(), 'control.sock');
   const [command, ...front] = argv;
-  const child = spawn(command!, [...front, '--json', '--control', path, ...args], {
+  const all = [...front, '--json', '--control', path, ...queuesOf(args), ...args];
+  const child = spawn(command!, all, {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -57,8 +57,6 @@ export class StackThreads {
     this.ready = ready;
     const ends = workers.map((worker) => new Promise<void>((end) => worker.once('exit', end)));
     this.exited = Promise.all(ends).then(() => {});
-    // Like a socket of Node's, what keeps the process alive are open servers and connections.
-    for (const worker of workers) worker.unref();
   }
 
   /**
@@ -95,6 +93,9 @@ export class StackThreads {
       worker.on('message', (message: StackThreadMessage) => events.message(message, queue));
       worker.on('error', (error) => events.error(toStackError(error)));
       worker.once('exit', (code) => events.exit(code));
+      // Like a socket of Node's, what keeps the process alive are open servers and connections. A
+      // worker is ref'd by whoever begins to listen to its messages, so this comes last.
+      worker.unref();
     }
   }
 

@@ -7,7 +7,7 @@
 
 import { Mib } from '../net/mib.js';
 import { RING_CAPACITY, RING_HEAD, RING_PAGE, RING_TAIL } from '../net/ring.js';
-import { BLOCK_STATE } from '../net/sockmem.js';
+import { BLOCK_GEN, BLOCK_STATE } from '../net/sockmem.js';
 import type { Ranges } from '../tcp/ranges.js';
 import { LOST, NONE, SACKED_ACKED, SACKED_RETRANS } from '../tcp/rtx-queue.js';
 import {
@@ -33,8 +33,12 @@ const UNANSWERED_MOST = 5;
 /** What is remembered of a connection from one turn to the next. */
 class Watch {
   readonly tcb: Tcb;
-  /** The object may have become another connection's. */
+  /**
+   * The object may have become another connection's; that of a SYN cookie may even have the same
+   * ISS as the one before.
+   */
   readonly iss: number;
+  readonly gen: number;
   rcvNxt: number;
   /** Right edges: what we have offered, and what the peer has. */
   rcvEdge: number;
@@ -46,11 +50,21 @@ class Watch {
   constructor(tcb: Tcb) {
     this.tcb = tcb;
     this.iss = tcb.iss;
+    this.gen = generation(tcb);
     this.rcvNxt = tcb.rcvNxt;
     this.rcvEdge = (tcb.rcvWup + tcb.rcvWnd) | 0;
     this.sndUna = tcb.sndUna;
     this.sndEdge = (tcb.sndUna + tcb.sndWnd) | 0;
   }
+
+  isOf(tcb: Tcb): boolean {
+    return this.tcb === tcb && this.iss === tcb.iss && this.gen === generation(tcb);
+  }
+}
+
+/** How often the descriptor has been given out. */
+function generation({ tcp, at }: Tcb): number {
+  return tcp.ctl[at + BLOCK_GEN]!;
 }
 
 /** The main variables of a connection in one line. */
@@ -134,7 +148,7 @@ export class Invariants {
       return;
     }
     let watch = this.watches[tcb.fd];
-    if (!watch || watch.tcb !== tcb || watch.iss !== tcb.iss) {
+    if (!watch?.isOf(tcb)) {
       watch = new Watch(tcb);
       this.watches[tcb.fd] = watch;
     }

@@ -29,6 +29,9 @@ describe('fuzz: packets', function () {
       ...['PAWSActive', 'PAWSEstab', 'PAWSTimewait', 'TSEcrRejected', 'TWRecycled'],
       ...['TCPKeepAlive', 'OutOfWindowIcmps', 'TCPACKSkippedTimeWait', 'TCPMigrateReqSuccess'],
       ...['TCPAbortOnData', 'TCPAbortOnClose', 'TCPAbortOnTimeout', 'TCPSYNChallenge'],
+      ...['TCPAbortOnLinger', 'TCPMinTTLDrop', 'TCPHystartDelayDetect', 'TCPHystartTrainDetect'],
+      ...['TCPFullUndo', 'TCPPartialUndo', 'TCPDSACKUndo', 'TCPFastOpenActive'],
+      ...['TCPFastOpenActiveFail', 'TCPFastOpenBlackhole'],
     ].map((name) => `mib ${name}`);
     const blind = [...states, ...counters].filter((name) => coverage.count(name) === 0);
     expect(blind).to.deep.equal([]);

@@ -2,6 +2,8 @@
 import { expect } from 'chai';
 import { Dice, mix } from '../../src/sim/dice.js';
 import { EventQueue } from '../../src/sim/event-queue.js';
+import type { SimHost } from '../../src/sim/host.js';
+import { Invariants } from '../../src/sim/invariants.js';
 import { Ledger, STRETCH_MAX } from '../../src/sim/ledger.js';
 import {
   completeTcpChecksum,
@@ -10,7 +12,13 @@ import {
   cutSegments,
 } from '../../src/sim/packet-forms.js';
 import { Path } from '../../src/sim/path.js';
-import { decodePacket, encodePacket, internetChecksum } from '../../src/testing/index.js';
+import {
+  decodePacket,
+  encodePacket,
+  internetChecksum,
+  MemoryStack,
+  Peer,
+} from '../../src/testing/index.js';
 
 const segment = (payload: number, flags = 'FP.') =>
   encodePacket({
@@ -224,5 +232,39 @@ describe('sim: ledger', () => {
     begun.adopt(owner(true));
     begun.adopt(owner(false));
     expect(begun.reborn).to.equal(true);
+  });
+});
+
+describe('sim: invariants', () => {
+  it('a connection by the same SYN cookie as the one before is another one', () => {
+    const host = new MemoryStack({
+      arenaBytes: 8 << 20,
+      sysctl: { 'net.ipv4.tcp_syncookies': 2 },
+    });
+    const listener = host.listen(80);
+    const invariants = new Invariants({ stack: host.stack, index: 0 } as unknown as SimHost);
+    const peer = new Peer(host);
+    peer.in('S 0:0(0) win 65535 <mss 1460>');
+    peer.out('S. 0:0(0) ack 1 <...>');
+    const open = () => {
+      peer.in('. 1:1(0) ack 1 win 65535');
+      const fd = host.accept(listener);
+      return { fd, tcb: host.stack.sock(fd)! };
+    };
+    const one = open();
+    peer.in('P. 1:11(10) ack 1', new Uint8Array(10));
+    peer.out('. 1:1(0) ack 11');
+    invariants.check();
+    peer.in('R 11:11(0)');
+    host.close(one.fd);
+    host.poll();
+    const { iss } = one.tcb;
+    const other = open();
+    // All that could tell them apart is the same.
+    expect(other.tcb).to.equal(one.tcb);
+    expect([other.fd, other.tcb.iss]).to.deep.equal([one.fd, iss]);
+    expect(other.tcb.rcvNxt).to.equal((other.tcb.irs + 1) | 0);
+    expect(() => invariants.check()).to.not.throw();
+    expect(invariants.checks).to.equal(4);
   });
 });

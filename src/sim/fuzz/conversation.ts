@@ -40,6 +40,7 @@ export function isActive(goal: Goal): boolean {
 
 const SHUT_WR = 1;
 const WINDOW = 65_535;
+const NO_TEXT: Uint8Array = new Uint8Array(0);
 
 export class Conversation {
   readonly sport: number;
@@ -79,11 +80,11 @@ export class Conversation {
   }
 
   /** Options of the next segment: what an ordinary peer has in it. */
-  options(flags: number): number[] {
+  options(flags: number, tsecr: number = this.tsecr): number[] {
     if (!this.stamped) return [];
     const out = (flags & SYN) !== 0 ? [2, 4, 5, 180, 3, 3, 7, 1, 4, 2] : [1, 1];
     out.push(8, 10);
-    for (const value of [++this.tsval, this.tsecr]) {
+    for (const value of [++this.tsval, tsecr]) {
       out.push((value >>> 24) & 255, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
     }
     return out;
@@ -149,8 +150,11 @@ export class Player {
     if (talk.fd >= 0 && goal !== 'established') this.finish(talk, goal);
   }
 
-  /** The stack opens `talk`, a second time as well: where a TIME-WAIT is left, in its place. */
-  connect(talk: Conversation): boolean {
+  /**
+   * The stack opens `talk`, a second time as well: where a TIME-WAIT is left, in its place. With
+   * `text` it asks for Fast Open.
+   */
+  connect(talk: Conversation, text: Uint8Array = NO_TEXT): boolean {
     const { stack } = this.host;
     const { dport } = talk;
     const fd = stack.socket(0);
@@ -164,13 +168,24 @@ export class Player {
     }
     // Without its port the connection would be another one.
     const bound = talk.chooses || stack.sock(fd)?.num === dport;
-    if (!bound || stack.connect(fd, talk.peer, talk.sport) !== -EINPROGRESS) {
+    if (!bound || !this.begin(fd, talk, text)) {
       stack.close(fd);
       return false;
     }
     talk.fd = fd;
     this.connects++;
     this.host.poll(stack.net.nowUs);
+    return true;
+  }
+
+  /** Has a SYN got on its way? */
+  private begin(fd: number, talk: Conversation, text: Uint8Array): boolean {
+    const { stack } = this.host;
+    const begun = stack.connect(fd, talk.peer, talk.sport, text.length > 0);
+    if (begun !== 0) return begun === -EINPROGRESS;
+    // It waits for its text.
+    if (this.host.write(fd, text) <= 0) return false;
+    stack.published(fd);
     return true;
   }
 

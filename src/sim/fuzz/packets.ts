@@ -6,11 +6,13 @@
  */
 
 import { ACK, FIN, PSH, RST, SYN } from '../../net/layout.js';
-import { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, IFINDEX_LINK, type Skb } from '../../net/skb.js';
+import { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, IFINDEX_LINK } from '../../net/skb.js';
 import { inetLookupEstablished } from '../../reuseport/lookup.js';
 import type { SockCommon } from '../../reuseport/sock-common.js';
 import { SK_REQUEST, SK_TIMEWAIT } from '../../reuseport/sock-common.js';
 import {
+  IP_MINTTL,
+  IPPROTO_IP,
   IPPROTO_TCP,
   MSG_OOB,
   SO_KEEPALIVE,
@@ -21,6 +23,7 @@ import {
   TCP_KEEPCNT,
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
+  TCP_LINGER2,
 } from '../../socket/uapi/constants.js';
 import type { TimewaitSock } from '../../tcp/minisocks.js';
 import { STATE_NAMES } from '../../tcp/state.js';
@@ -28,13 +31,15 @@ import type { Tcb } from '../../tcp/tcb.js';
 import { Coverage } from '../coverage.js';
 import { Dice, FOR_PACKETS } from '../dice.js';
 import { must } from '../failure.js';
-import { type CountedLink, SimHost } from '../host.js';
+import { SimHost } from '../host.js';
 import { Invariants } from '../invariants.js';
 import { drawOption, drawSysctls } from '../knobs.js';
 import { checkCounters, checkNothingLeft } from '../leaks.js';
 import { addressOf } from '../router.js';
 import { Conversation, GOALS, isActive, Player } from './conversation.js';
+import { EchoLink } from './echo-link.js';
 import { PacketBuilder, type SegmentFields } from './packet-builder.js';
+import { Scenes } from './scenes.js';
 
 /** Packets of an epoch, and how many of them come before the stack answers at most. */
 const EPOCH_PACKETS = 3000;
@@ -52,10 +57,6 @@ const REST_US = 4_000_000_000;
 const STEP_MOST = 100_000;
 /** A poll with nothing new may mark something again, but not for ever. */
 const POLLS_MOST = 1000;
-const PROTOCOL_TCP = 6;
-/** Kinds of TCP options. */
-const NOP = 1;
-const TIMESTAMPS = 8;
 /** How much older than the last one a timestamp may be: about a tick, or half of all numbers. */
 const AGES = [1, 2, 1000, 0x7fffffff] as const;
 /** What ends a connection is rarer than what goes on with it. */
@@ -82,46 +83,6 @@ function nothingYet(): PacketFuzzResult {
   return { packets: 0, answers: 0, epochs: 0, checks: 0, coverage: new Coverage() };
 }
 
-/** Where the timestamp of a segment of the stack's stands, 0 = it has none. */
-function timestampAt(view: DataView, options: number, end: number): number {
-  for (let at = options; at < end; ) {
-    const kind = view.getUint8(at);
-    if (kind === TIMESTAMPS) return at + 2;
-    at += kind === NOP ? 1 : view.getUint8(at + 1);
-  }
-  return 0;
-}
-
-/** The stack's link: learns from every segment what its peer should say next. */
-class EchoLink implements CountedLink {
-  readonly mtu: number;
-  readonly offload: { readonly checksum: boolean; readonly gsoMaxBytes: number };
-  sent = 0;
-  received = 0;
-  readonly talks = new Map<number, Conversation>();
-
-  constructor(mtu: number, gsoMaxBytes: number) {
-    this.mtu = mtu;
-    this.offload = { checksum: gsoMaxBytes > 0, gsoMaxBytes };
-  }
-
-  transmit(skb: Skb): boolean {
-    this.sent++;
-    const { view, start, end } = skb;
-    if (end - start < 40 || view.getUint8(start + 9) !== PROTOCOL_TCP) return true;
-    const talk = this.talks.get(view.getUint16(start + 22));
-    if (talk === undefined) return true;
-    const flags = view.getUint8(start + 33);
-    const payload = skb.length - 20 - (view.getUint8(start + 32) >> 4) * 4;
-    const sequenced = (flags & SYN ? 1 : 0) + (flags & FIN ? 1 : 0);
-    const seqEnd = (view.getInt32(start + 24) + payload + sequenced) | 0;
-    if ((flags & RST) === 0) talk.heard(seqEnd, view.getInt32(start + 28), (flags & ACK) !== 0);
-    const at = timestampAt(view, start + 40, start + 20 + (view.getUint8(start + 32) >> 4) * 4);
-    if (at > 0) talk.tsecr = view.getInt32(at);
-    return true;
-  }
-}
-
 class PacketFuzz {
   readonly result: PacketFuzzResult = nothingYet();
   private readonly dice: Dice;
@@ -130,6 +91,7 @@ class PacketFuzz {
   private readonly host: SimHost;
   private readonly invariants: Invariants;
   private readonly player: Player;
+  private readonly scenes: Scenes;
   private readonly listener: number;
   private second: number;
   private nowUs = 1_000_000;
@@ -147,6 +109,7 @@ class PacketFuzz {
     if (dice.chance(0.5)) sysctl['net.ipv4.tcp_tw_reuse'] = '1';
     if (dice.chance(0.3)) sysctl['net.ipv4.tcp_mtu_probing'] = dice.pick(['1', '2']);
     if (dice.chance(0.5)) sysctl['net.ipv4.tcp_migrate_req'] = '1';
+    if (dice.chance(0.3)) sysctl['net.ipv4.tcp_fastopen_blackhole_timeout_sec'] = '10';
     this.host = new SimHost({
       seed,
       index: 0,
@@ -164,15 +127,22 @@ class PacketFuzz {
     this.invariants = new Invariants(this.host);
     this.listener = this.listen();
     this.second = dice.chance(0.5) ? this.listen() : -1;
-    this.player = new Player(
-      this.host,
-      this.builder,
-      () => this.accept(),
-      (packet) => {
-        this.deliver(packet);
-        this.poll();
-      },
-    );
+    const deliver = (packet: Uint8Array): void => {
+      this.deliver(packet);
+      this.poll();
+    };
+    const { builder, host } = this;
+    const player = new Player(host, builder, () => this.accept(), deliver);
+    this.player = player;
+    this.scenes = new Scenes({
+      host,
+      dice,
+      builder,
+      player,
+      converse: (active) => this.converse(active, true),
+      deliver,
+      advance: (us) => this.advance(us),
+    });
   }
 
   /** A listener of the group, as a rule with Fast Open. */
@@ -180,9 +150,9 @@ class PacketFuzz {
     const { dice, host } = this;
     const { stack } = host;
     const fd = stack.socket(0);
-    stack.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1, 0);
-    if (dice.chance(0.7)) stack.setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, 5, 0);
-    if (dice.chance(0.2)) stack.setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 3, 0);
+    this.set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (dice.chance(0.7)) this.set(fd, IPPROTO_TCP, TCP_FASTOPEN, 5);
+    if (dice.chance(0.2)) this.set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 3);
     stack.bind(fd, 0, LISTEN_PORT);
     stack.listen(fd, dice.pick([0, 8, 128]));
     return fd;
@@ -288,34 +258,48 @@ class PacketFuzz {
   }
 
   private retire(talks: Conversation[], talk: Conversation): void {
-    this.player.close(talk);
+    this.letGo(talk);
     this.link.talks.delete(talk.sport);
     talks.splice(talks.indexOf(talk), 1);
   }
 
+  /** Its application closes it, and may not want to wait for the peer's FIN. */
+  private letGo(talk: Conversation): void {
+    if (this.dice.chance(0.3)) this.set(talk.fd, IPPROTO_TCP, TCP_LINGER2, -1);
+    this.player.close(talk);
+  }
+
   private open(): Conversation {
-    const { dice, link } = this;
-    const port = this.nextPort++;
-    if (this.nextPort > 60_000) this.nextPort = FIRST_PORT;
+    const { dice } = this;
     const goal = dice.pick(GOALS);
-    const dport = isActive(goal) ? 20_000 + (port % 10_000) : LISTEN_PORT;
-    const habits = { stamped: dice.chance(0.6), chooses: dice.chance(0.5) };
-    const talk = new Conversation(addressOf(dice.int(1, 3)), [port, dport], dice.u32() | 0, habits);
-    link.talks.set(port, talk);
+    const talk = this.converse(isActive(goal), dice.chance(0.6));
     this.player.play(talk, goal);
     if (talk.fd >= 0 && dice.chance(0.2)) this.keepAlive(talk.fd);
     return talk;
   }
 
+  /** One that has not begun. */
+  private converse(active: boolean, stamped: boolean): Conversation {
+    const { dice } = this;
+    const port = this.nextPort++;
+    if (this.nextPort > 60_000) this.nextPort = FIRST_PORT;
+    const dport = active ? 20_000 + (port % 10_000) : LISTEN_PORT;
+    const habits = { stamped, chooses: dice.chance(0.5) };
+    const talk = new Conversation(addressOf(dice.int(1, 3)), [port, dport], dice.u32() | 0, habits);
+    this.link.talks.set(port, talk);
+    return talk;
+  }
+
+  private set(fd: number, level: number, name: number, value: number): void {
+    this.host.stack.setsockopt(fd, level, name, value, 0);
+  }
+
   private keepAlive(fd: number): void {
-    const { dice, host } = this;
-    const set = (level: number, name: number, value: number): void => {
-      host.stack.setsockopt(fd, level, name, value, 0);
-    };
-    set(IPPROTO_TCP, TCP_KEEPIDLE, dice.int(1, 4));
-    set(IPPROTO_TCP, TCP_KEEPINTVL, dice.int(1, 2));
-    set(IPPROTO_TCP, TCP_KEEPCNT, dice.int(1, 3));
-    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    const { dice } = this;
+    this.set(fd, IPPROTO_TCP, TCP_KEEPIDLE, dice.int(1, 4));
+    this.set(fd, IPPROTO_TCP, TCP_KEEPINTVL, dice.int(1, 2));
+    this.set(fd, IPPROTO_TCP, TCP_KEEPCNT, dice.int(1, 3));
+    this.set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   }
 
   /** One packet that is almost what the peer of `talk` would send. */
@@ -371,8 +355,15 @@ class PacketFuzz {
     else if (kind < 0.71) this.changeGroup();
     else if (talk.fd >= 0 && kind < 0.72) this.urgent(talk.fd);
     else if (kind < 0.76) this.beginAgain(talks);
+    else if (kind < 0.78) this.scene(talks);
     this.acceptStrays();
     this.poll();
+  }
+
+  private scene(talks: Conversation[]): void {
+    talks.push(this.scenes.play());
+    // The window that was offered is seen before anything else is said of it.
+    this.invariants.check();
   }
 
   /** Where a TIME-WAIT is, either side opens the same connection again. */
@@ -403,8 +394,11 @@ class PacketFuzz {
   }
 
   private setOption(fd: number): void {
-    const { level, name, value, value2 } = drawOption(this.dice);
-    this.host.stack.setsockopt(fd, level, name, value, value2);
+    const { dice, host } = this;
+    // Packets of an ordinary peer have 64.
+    if (dice.chance(0.1)) this.set(fd, IPPROTO_IP, IP_MINTTL, dice.pick([0, 64, 65, 255]));
+    const { level, name, value, value2 } = drawOption(dice);
+    host.stack.setsockopt(fd, level, name, value, value2);
   }
 
   /** Connections that came about by accident belong to nobody. */
@@ -414,7 +408,7 @@ class PacketFuzz {
 
   private close(talks: readonly Conversation[]): void {
     this.acceptStrays();
-    for (const talk of talks) this.player.close(talk);
+    for (const talk of talks) this.letGo(talk);
     this.link.talks.clear();
     this.advance(REST_US);
     this.acceptStrays();

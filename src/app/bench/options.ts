@@ -10,7 +10,11 @@ export const BENCH_FLAGS: readonly Flag[] = [
   { name: 'seconds', value: 'S', text: 'length of a sample (3; with --quick 1)' },
   { name: 'workers', value: 'N', text: 'worker threads of our server (1)' },
   { name: 'congestion', value: 'NAME', text: 'of both sides: reno or cubic (reno)' },
-  { name: 'connections', value: 'N', text: 'idle ones over the device, for idle-bytes (10000)' },
+  {
+    name: 'connections',
+    value: 'N',
+    text: 'idle ones over the device, for idle-bytes (100000; with --quick 10000)',
+  },
   { name: 'crowd', value: 'N', text: 'connections in memory, for idle-bytes-1m (1000000)' },
   { name: 'quick', text: 'fewer and shorter samples: a look, not a figure to quote' },
   { name: 'list', text: 'the measures, and what each is held against' },
@@ -25,6 +29,7 @@ const CONNECTIONS_MAX = 120_000;
 const CROWD_MAX = 4_000_000;
 const PAIRS = { full: 5, quick: 2 } as const;
 const SECONDS = { full: 3, quick: 1 } as const;
+const CONNECTIONS = { full: 100_000, quick: 10_000 } as const;
 
 export interface BenchOptions {
   readonly help: boolean;
@@ -87,7 +92,7 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
       seconds: number(flags, 'seconds', 0.1, SECONDS_MAX, SECONDS[size]),
       workers: whole(flags, 'workers', 1, WORKERS_MAX, 1),
       congestion: congestion(flags),
-      connections: whole(flags, 'connections', 1, CONNECTIONS_MAX, 10_000),
+      connections: whole(flags, 'connections', 1, CONNECTIONS_MAX, CONNECTIONS[size]),
       crowd: whole(flags, 'crowd', 1000, CROWD_MAX, 1_000_000),
     },
   };

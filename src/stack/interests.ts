@@ -10,6 +10,8 @@
  * Interests are items in columns, linked into one list per descriptor in the order of Linux's wait
  * queue: plain ones first, newest first; then exclusive ones, oldest first.
  */
+// The global of that name is a getter, which costs more than reading the clock.
+import { performance } from 'node:perf_hooks';
 import { EBADF, EEXIST, EINVAL, EMFILE, ENOENT } from '../net/errno.js';
 import { BLOCK_KIND, KIND_EVENTFD, type SocketMemory } from '../net/sockmem.js';
 import {

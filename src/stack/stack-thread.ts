@@ -5,6 +5,8 @@
  * posts: see PumpMessage. With several queues there is such a thread for each; that of queue 0 is
  * the first, and opens what the others join. The worker's entry is pump-thread.ts.
  */
+// The global of that name is a getter, which costs more than reading the clock.
+import { performance } from 'node:perf_hooks';
 import { parseIpv4 } from '../device/address.js';
 import { Capture, type FileSink, fileSink } from '../device/capture.js';
 import { DeviceError, type DeviceErrorFields, EXIT_FAILED, usageError } from '../device/errors.js';

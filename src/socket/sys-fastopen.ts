@@ -49,7 +49,7 @@ export function sendFastopen(
     // The SYN waits for what is written now.
     if (buffer.length > 0) done = write(buffer, 0, flags | MSG_DONTWAIT);
     if (done < 0) return done;
-    if (buffer.length === 0) port.post(OP_PUBLISHED, fd);
+    launch(context, fd);
     if (!waits) return done > 0 ? done : -EINPROGRESS;
   } else if (begun !== -EINPROGRESS || !waits) {
     return begun;
@@ -57,18 +57,22 @@ export function sendFastopen(
   return finishOpening(context, fd, buffer, done, flags, write);
 }
 
-/** Does a write of that kind make a SYN and wait for its answer? */
-export function opensByWriting(context: SysContext, fd: number, flags: number): boolean {
-  const { mem } = context;
+/**
+ * The SYN goes. Until the stack has taken its text the socket is writable because no SYN has left:
+ * nobody must look at it, or write again, before that.
+ */
+function launch({ port }: SysContext, fd: number): void {
+  port.call(OP_PUBLISHED, fd);
+}
+
+/** Does a write to `fd` make a SYN? */
+export function opensByWriting({ mem }: SysContext, fd: number): boolean {
   const at = mem.blockAt(fd);
-  if (mem.ctl[at + BLOCK_STATE] !== TCP_SYN_SENT || !fileMaySend(mem, at, TCP_SYN_SENT)) {
-    return false;
-  }
-  return (flags & MSG_DONTWAIT) === 0 && !context.isNonblocking(fd);
+  return mem.ctl[at + BLOCK_STATE] === TCP_SYN_SENT && fileMaySend(mem, at, TCP_SYN_SENT);
 }
 
 /**
- * The first write with TCP_FASTOPEN_CONNECT, of a call that waits.
+ * The first write with TCP_FASTOPEN_CONNECT.
  * @returns as sendFastopen
  */
 export function writeOpening(
@@ -79,7 +83,10 @@ export function writeOpening(
   write: Write,
 ): number {
   const done = write(buffer, 0, flags | MSG_DONTWAIT);
-  return done < 0 ? done : finishOpening(context, fd, buffer, done, flags, write);
+  if (done < 0) return done;
+  launch(context, fd);
+  if ((flags & MSG_DONTWAIT) !== 0 || context.isNonblocking(fd)) return done;
+  return finishOpening(context, fd, buffer, done, flags, write);
 }
 
 /** `done` bytes of `buffer` are for the SYN: waits for its answer, then writes the others. */
@@ -92,8 +99,6 @@ function finishOpening(
   write: Write,
 ): number {
   const { port } = context;
-  // Until the stack has taken them the socket is writable because no SYN has left.
-  port.call(OP_PUBLISHED, fd);
   const ready = context.blocking.wait(fd, EPOLLOUT, context.endOf(fd, BLOCK_SNDTIMEO));
   if (ready === 0) return done > 0 ? done : -EINPROGRESS;
   const ended = ready < 0 ? ready : port.call(OP_CONNECT, fd);

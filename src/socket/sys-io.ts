@@ -170,7 +170,7 @@ function write(
   const kind = fileKind(context.mem, fd);
   if (kind === KIND_EVENTFD) return writeCount(context, fd, buffer, offset, length);
   if (kind !== KIND_TCP) return kind < 0 ? -EBADF : -EINVAL;
-  if (length > 0 && opensByWriting(context, fd, flags)) {
+  if (length > 0 && opensByWriting(context, fd)) {
     const whole = buffer.subarray(offset, offset + length);
     return writeOpening(context, fd, whole, flags, toConnected(context, fd));
   }
@@ -262,7 +262,7 @@ function writeVector(
   const last = buffers.findLastIndex((buffer) => buffer.length > 0);
   if (last < 0) return write(context, fd, NOTHING, 0, 0, flags);
   // One SYN takes of all of them.
-  if (last > 0 && opensByWriting(context, fd, flags)) {
+  if (last > 0 && opensByWriting(context, fd)) {
     return writeOpening(context, fd, gathered(buffers), flags, toConnected(context, fd));
   }
   let done = 0;

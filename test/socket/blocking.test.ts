@@ -284,6 +284,29 @@ describe('socket: calls that wait', () => {
     });
   });
 
+  it('a SYN with text has left when who does not wait comes back', () => {
+    const { sys, sysctl } = world;
+    sysctl.tcpFastopen = 0x607;
+    world.busy = true;
+    const to = { address: '198.18.0.77', port: 80 };
+    const opened = (...ways: ((fd: number) => number)[]): number[] => {
+      const fd = sys.socket(c.AF_INET, c.SOCK_STREAM | c.SOCK_NONBLOCK, 0);
+      return ways.map((way) => way(fd));
+    };
+    const writable = (fd: number): number => {
+      const file = { fd, events: c.EPOLLOUT, revents: 0 };
+      return sys.poll([file], 0);
+    };
+    const early = (fd: number): number => sys.sendto(fd, text('abc'), c.MSG_FASTOPEN, to);
+    const more = (fd: number): number => sys.write(fd, text('de'));
+    expect(opened(early, writable, more)).to.deep.equal([3, 0, -errno.EAGAIN]);
+    const wish = (fd: number): number =>
+      sys.setsockopt(fd, c.SOL_TCP, c.TCP_FASTOPEN_CONNECT, 1) || sys.connect(fd, to);
+    expect(opened(wish, writable, more, writable)).to.deep.equal([0, 1, 2, 0]);
+    const vector = (fd: number): number => sys.writev(fd, [text('ab'), text('cde')]);
+    expect(opened(wish, vector, more)).to.deep.equal([0, 5, -errno.EAGAIN]);
+  });
+
   it('whoever asks for EPOLLRDNORM or EPOLLPRI only is woken by them', () => {
     const [fd, peer] = pair();
     const epfd = world.sys.epoll_create1(0);

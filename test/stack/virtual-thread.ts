@@ -23,10 +23,17 @@ class VirtualPort extends ThreadPort {
   private readonly world: VirtualWorld;
 
   constructor(world: VirtualWorld, shared: SharedMemory) {
-    super(shared, reserveThread(shared.ctl, shared.layout), () => world.carryOut());
+    super(shared, reserveThread(shared.ctl, shared.layout), () => world.rung());
     this.world = world;
     const clock = { worked: () => world.nowMs, waited: () => world.nowMs, livesOnLoop() {} };
     Object.assign(this, { heartbeat: clock });
+  }
+
+  override post(op: number, fd: number, a = 0, b = 0, c = 0, d = 0): boolean {
+    this.world.posting = true;
+    const sent = super.post(op, fd, a, b, c, d);
+    this.world.posting = false;
+    return sent;
   }
 
   override sleep(epoll: number, timeoutMs: number): number {
@@ -41,6 +48,9 @@ export class VirtualWorld {
   /** The thread that blocks, and another one for the agenda. */
   readonly sys: Sys;
   readonly other: Sys;
+  /** The stack thread is at other work: what nobody waits for is done with the next call. */
+  busy = false;
+  posting = false;
   private readonly shared: SharedMemory;
   private readonly syscalls: Syscalls;
   private readonly agenda: { atMs: number; act: () => void }[] = [];
@@ -71,6 +81,12 @@ export class VirtualWorld {
   later(ms: number, act: () => void): void {
     this.agenda.push({ atMs: this.nowMs + ms, act });
     this.agenda.sort((a, b) => a.atMs - b.atMs);
+  }
+
+  /** A doorbell. */
+  rung(): void {
+    if (this.busy && this.posting) Atomics.store(this.shared.ctl, G_STACK_SLEEPING, 1);
+    else this.carryOut();
   }
 
   /** Commands, packets to ourselves and doorbells, until nothing is left to do now. */

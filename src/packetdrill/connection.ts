@@ -3,7 +3,8 @@
  * initial sequence numbers (almost always 0); the stack chooses its ISN and the offset of its
  * timestamps. Everything that translates between the two is here.
  */
-import { ACK, type LiveTcp, SYN } from './live-packet.js';
+import { ACK, SYN } from '../net/layout.js';
+import type { LiveTcp } from './live-packet.js';
 import { ScriptError, type TcpOption } from './script.js';
 
 /** How far a connection has come, as far as naming it needs to know. */

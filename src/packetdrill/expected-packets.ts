@@ -2,9 +2,11 @@
  * The packets that the stack sends, against those that a script expects: in order, aggregated as a
  * link with segmentation offload would have sent them, at their times, and nothing more.
  */
+
+import { CWR, SYN } from '../net/layout.js';
 import type { Connection } from './connection.js';
 import type { Connections } from './connections.js';
-import { CWR, type LivePacket, readLivePacket, SYN } from './live-packet.js';
+import { type LivePacket, readLivePacket } from './live-packet.js';
 import { aggregationDifference, type Difference, describe, differenceOf } from './match.js';
 import { icmpForm, segmentForm } from './packet-form.js';
 import type { RunOptions } from './run-options.js';

@@ -1,8 +1,10 @@
 /**
  * Packets on the wire of a script run: bytes to fields with every checksum verified, and fields to
- * bytes. Written without the stack's own code, so that a script checks the stack. Numbers are live
+ * bytes. Written without the stack's own code but for numbers that
+ * the RFCs assign, so that a script checks the stack. Numbers are live
  * ones: what a script calls them is connection.ts.
  */
+import { IPPROTO_ICMP, IPPROTO_TCP } from '../net/layout.js';
 import { internetChecksum } from '../testing/packet.js';
 import type { TcpOption } from './script.js';
 
@@ -41,19 +43,10 @@ export interface LiveTcp {
   payload: Uint8Array;
 }
 
-export const FIN = 0x01;
-export const SYN = 0x02;
-export const RST = 0x04;
-export const PSH = 0x08;
-export const ACK = 0x10;
-export const URG = 0x20;
-export const ECE = 0x40;
-export const CWR = 0x80;
+/** The ninth flag, in front of those of net/layout.ts (RFC 9768; NS of RFC 3540). */
 export const AE = 0x100;
 const RESERVED = 0x0e;
 
-const IPPROTO_ICMP = 1;
-const IPPROTO_TCP = 6;
 /** Experiment identifier of Fast Open's experimental option (RFC 6994). */
 const FOEXP_MAGIC = 0xf989;
 /** Kinds of the AccECN option (RFC 9768 3.2.3). */

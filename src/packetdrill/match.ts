@@ -2,8 +2,9 @@
  * Is the packet that the stack sent the one that the script expects? Header by header in the
  * script's own numbers, so that a message shows both sides alike. Times are the interpreter's.
  */
+import { ACK, CWR, ECE, SYN } from '../net/layout.js';
 import type { Connection } from './connection.js';
-import { ACK, AE, CWR, ECE, type LivePacket, type LiveTcp, SYN } from './live-packet.js';
+import { AE, type LivePacket, type LiveTcp } from './live-packet.js';
 import { icmpForm, optionForm, segmentForm } from './packet-form.js';
 import type { IcmpBody, IpInfo, PacketAction, TcpBody, TcpOption } from './script.js';
 

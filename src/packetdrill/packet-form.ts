@@ -1,6 +1,7 @@
 /** Packets in the language of the scripts, for messages: what was expected, what came. */
+
+import { ACK } from '../net/layout.js';
 import { ICMP_TYPES } from './icmp-names.js';
-import { ACK } from './live-packet.js';
 import type { IcmpBody, TcpOption } from './script.js';
 
 /** A segment as it is shown; null = not said. */

@@ -19,6 +19,7 @@ import {
   TCP_INFO,
   TCP_NODELAY,
 } from '../socket/uapi/constants.js';
+import { TCP_INFO_FIRST_WORDS, TcpInfoWord } from '../socket/uapi/tcp-info.js';
 import type { Connections } from './demo-server/protocol.js';
 import { BYTES_IN, BYTES_OUT } from './demo-server/worker-counters.js';
 import { CONGESTIONS, type Parameters } from './iperf3-protocol.js';
@@ -29,15 +30,6 @@ export const READ_BYTES: number = 512 << 10;
 const TURNS_PER_EVENT = 16;
 /** At most this much is written per event, so that a small buffer is as fair as a large one. */
 const EVENT_BYTES: number = 4 << 20;
-
-/** Words of struct tcp_info, and those that are shown. */
-const INFO_WORDS = 26;
-const INFO_SND_MSS = 4;
-const INFO_PMTU = 15;
-const INFO_RTT = 17;
-const INFO_RTTVAR = 18;
-const INFO_SND_CWND = 20;
-const INFO_TOTAL_RETRANS = 25;
 
 /** What TCP says of a sender. */
 export interface SenderFacts {
@@ -79,7 +71,7 @@ export class DataStream {
   private readonly bytesPerMs: number;
   private readonly connections: Connections;
   private readonly buffers: StreamBuffers;
-  private readonly info: Int32Array = new Int32Array(INFO_WORDS);
+  private readonly info: Int32Array = new Int32Array(TCP_INFO_FIRST_WORDS);
 
   constructor(
     connections: Connections,
@@ -151,11 +143,11 @@ export class DataStream {
     const { info } = this;
     if (!this.over) this.connections.sys.getsockopt(this.fd, IPPROTO_TCP, TCP_INFO, info);
     return {
-      retransmits: (info[INFO_TOTAL_RETRANS]! >>> 0) - this.retransBase,
-      cwndBytes: info[INFO_SND_CWND]! * info[INFO_SND_MSS]!,
-      rttUs: info[INFO_RTT]!,
-      rttvarUs: info[INFO_RTTVAR]!,
-      pmtu: info[INFO_PMTU]!,
+      retransmits: (info[TcpInfoWord.totalRetrans]! >>> 0) - this.retransBase,
+      cwndBytes: info[TcpInfoWord.sndCwnd]! * info[TcpInfoWord.sndMss]!,
+      rttUs: info[TcpInfoWord.rtt]!,
+      rttvarUs: info[TcpInfoWord.rttvar]!,
+      pmtu: info[TcpInfoWord.pmtu]!,
     };
   }
 

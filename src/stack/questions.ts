@@ -14,6 +14,8 @@ import { inetLookup } from '../reuseport/lookup.js';
 import { synQueueFull } from '../reuseport/profile.js';
 import { SK_FULL, SK_REQUEST, SK_TIMEWAIT, type SockCommon } from '../reuseport/sock-common.js';
 import type { MinisockRow, Piece, SocketDetail, TcpInfo } from '../socket/uapi/answers.js';
+import { TCP_INFO } from '../socket/uapi/constants.js';
+import { TcpInfoWord } from '../socket/uapi/tcp-info.js';
 import { acceptQueueIsFull, acceptQueueLength } from '../tcp/accept-queue.js';
 import { INFINITE_SSTHRESH } from '../tcp/ca-state.js';
 import { RENO } from '../tcp/cong/reno.js';
@@ -29,8 +31,6 @@ import { writeSyn } from './dry-syn.js';
 const LIST_MOST = 1024;
 /** Members of a group that the decision of a traced SYN lists. */
 const TRACED_MEMBERS = 64;
-
-const TCP_INFO = 11;
 
 export class Questions {
   private readonly tcp: Tcp;
@@ -163,30 +163,30 @@ export class Questions {
   private info(tcb: Tcb): TcpInfo {
     const { words } = this;
     tcpGetsockopt(this.tcp, tcb, IPPROTO_TCP, TCP_INFO, words);
-    const word = (index: number): number => words[index]!;
+    const word = (name: keyof typeof TcpInfoWord): number => words[TcpInfoWord[name]]!;
     return {
       congestion: tcb.congestion === RENO ? 'reno' : 'cubic',
       timestamps: tcb.tsOk,
       sack: tcb.sackOk,
       sndWscale: tcb.wscaleOk ? tcb.sndWscale : null,
       rcvWscale: tcb.wscaleOk ? tcb.rcvWscale : null,
-      rtoMs: word(2) / 1000,
-      rttMs: word(17) / 1000,
-      rttvarMs: word(18) / 1000,
-      mss: word(4),
-      pmtu: word(15),
-      rcvMss: word(5),
-      advMss: word(21),
-      cwnd: word(20),
-      ssthresh: tcb.ssthresh === INFINITE_SSTHRESH ? null : word(19),
-      unacked: word(6),
-      lost: word(8),
-      retrans: word(9),
-      retransTotal: word(25),
-      lastSentMs: word(11),
-      lastReceivedMs: word(13),
-      lastAckMs: word(14),
-      rcvSpace: word(24),
+      rtoMs: word('rto') / 1000,
+      rttMs: word('rtt') / 1000,
+      rttvarMs: word('rttvar') / 1000,
+      mss: word('sndMss'),
+      pmtu: word('pmtu'),
+      rcvMss: word('rcvMss'),
+      advMss: word('advmss'),
+      cwnd: word('sndCwnd'),
+      ssthresh: tcb.ssthresh === INFINITE_SSTHRESH ? null : word('sndSsthresh'),
+      unacked: word('unacked'),
+      lost: word('lost'),
+      retrans: word('retrans'),
+      retransTotal: word('totalRetrans'),
+      lastSentMs: word('lastDataSent'),
+      lastReceivedMs: word('lastDataRecv'),
+      lastAckMs: word('lastAckRecv'),
+      rcvSpace: word('rcvSpace'),
     };
   }
 }

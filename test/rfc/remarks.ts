@@ -44,17 +44,20 @@ export const REMARKS: Readonly<Record<string, Remark>> = {
   ),
   'MUST-15': note('IPv4 only'),
   'MUST-20': partly(
-    'R2 closes; there is no advice after R1, for there is no second gateway that IP could turn to',
+    'R2 closes, and at R1 (tcp_retries1) the search for the path MTU begins if tcp_mtu_probing ' +
+      'says so; IP gets no advice: each packet looks its device up anew, and there is no second ' +
+      'gateway to turn to. Linux would look up, too, whether a path MTU it was told has grown old',
   ),
   'MUST-21': note('TCP_USER_TIMEOUT; TCP_SYNCNT for a SYN; tcp_retries2 for all'),
   'MUST-23': linux(
-    'SYNs are repeated for 131 s (127 s in 5.0): tcp_syn_retries is 6; TCP_SYNCNT and the sysctl ' +
-      'make it longer',
+    'a SYN is given up after 131 s (127 s in 5.0), for tcp_syn_retries is 6, as Linux has it so ' +
+      'that connect() does not wait longer; 7, or TCP_SYNCNT 7, makes it 259 s (255 s)',
   ),
   'MUST-31': note('the last byte is what MSG_OOB reads; the others are in line, as in Linux'),
   'MUST-32': partly(
-    'EPOLLPRI, when the byte at the mark has come, as in Linux; the signal that Linux sends when ' +
-      'it is announced does not exist here',
+    'EPOLLPRI, when the byte at the mark has come, as in Linux. A pointer that is ahead of its ' +
+      'byte is told by SIGURG alone there, to whom F_SETOWN names; threads of one process get no ' +
+      'signals here, so that nobody is told of it before the byte comes; reads stop at the mark',
   ),
   'MUST-62': note('one past the urgent byte, as RFC 6093 has it (tcp_stdurg = 0)'),
   'MUST-47': note('SO_ERROR; a time-out reports the last one, too'),
@@ -62,17 +65,20 @@ export const REMARKS: Readonly<Record<string, Remark>> = {
   'MUST-52': absent(NO_SOURCE_ROUTES),
   'MUST-53': absent(NO_SOURCE_ROUTES),
   'MUST-56': linux(
-    'none aborts a synchronized connection; during the handshake they end the attempt (RFC 5461 4)',
+    'none aborts a synchronized connection; in SYN-SENT, in a SYN-RECEIVED that nobody has ' +
+      'accepted and in a half-open request they end the attempt, so that the next address can be ' +
+      'tried without waiting for R2 (RFC 5461 4)',
   ),
   'MUST-66': linux(
-    'a RST and the urgent pointer of an empty segment count; text beyond the window is refused ' +
-      'with its pointer while there is something to read, as in Linux 6.18',
+    'a RST and the urgent pointer of an empty segment count always; of text beyond a closed ' +
+      'window the pointer counts in profile 5.0, and in 6.18 only when nothing waits to be read: ' +
+      'else the segment is refused before anybody looks at its pointer, as Linux does since 6.16',
   ),
   'MUST-69': note('the list is filled up by no-operations in front of options and has no end mark'),
   'SHLD-4': note('the new SYN is taken; TIME-WAIT is not returned to if it was an old duplicate'),
   'SHLD-6': absent('the MTU of a TUN does not change from packet to packet'),
   'SHLD-9': linux('nobody is told; TCP_INFO counts the retransmissions for who asks'),
-  'SHLD-10': absent('nothing happens at R1, see MUST-20'),
+  'SHLD-10': absent('only the search for the path MTU begins at R1, see MUST-20'),
   'SHLD-13': application('the demo server and the socket layer do not use it'),
   'SHLD-14': note(
     'with a window scale the field rounds down, so that the edge may seem to move back by less ' +

@@ -126,7 +126,7 @@ describe('tcp: connect', () => {
     expect(host.stack.tcp.hashinfo.bhash.ports).to.equal(0);
   });
 
-  // RFC 9293 MUST-22.
+  // RFC 9293 MUST-22, MUST-23.
   // RFC 6298 2.1.
   it('repeats the SYN after 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s and fails after 131 s', () => {
     unanswered({}, [1, 2, 3, 4, 5, 7, 11, 19, 35, 67], 131);

@@ -174,6 +174,21 @@ describe('tcp: receive window', () => {
     r.peer.out(`. 1:1(0) ack ${taken + 1} win 64`);
   });
 
+  // RFC 1122 4.2.3.3: with segments this large that is more than a sixteenth of the space.
+  it('less than a segment is not offered, whatever part of the space it is', () => {
+    const r = rig({ mtu: 9000, syn: '<mss 8960,nop,wscale 7>' });
+    const taken = fill(r, 8960);
+    expect(r.tcb.rcvMss).to.equal(8960);
+    expect(r.tcb.rcvSpace).to.equal(65_536);
+    // An eighth is free, in whole units of the scale.
+    expect(r.host.read(r.fd, taken - 65_536 + 8192)).to.have.length(taken - 65_536 + 8192);
+    r.peer.quiet();
+    r.peer.in(`. ${taken}:${taken}(0) ack 1`);
+    r.peer.out(`. 1:1(0) ack ${taken + 1} win 0`);
+    r.host.read(r.fd, 1024);
+    r.peer.out(`. 1:1(0) ack ${taken + 1} win 9`);
+  });
+
   it('segments below the unit of the scale cannot keep it open for ever', () => {
     const r = rig({ syn: '<mss 1460,nop,wscale 7>' });
     const taken = fill(r, 1000);

@@ -183,6 +183,33 @@ describe('tcp: urgent data that comes', () => {
   });
 });
 
+// RFC 9293 MUST-66.
+describe('tcp: urgent data at a closed window', () => {
+  for (const [profile, waits, told] of [
+    ['5.0', true, true],
+    ['6.18', true, false],
+    ['6.18', false, true],
+  ] as const) {
+    it(`${profile}, ${waits ? 'with text' : 'with nothing'} to read: ${told}`, () => {
+      const r = rig({ profile, syn: '<mss 1000>', listenerOptions: [[1, 8, 4000]] });
+      let at = 1;
+      while (r.tcb.rcvWup + r.tcb.rcvWnd !== r.tcb.rcvNxt) {
+        r.peer.in(`. ${at}:${at + 500}(500) ack 1`, pattern(500));
+        at += 500;
+        r.host.advance(50);
+        r.host.sent.length = 0;
+        expect(at).to.be.lessThan(9000);
+      }
+      r.peer.quiet();
+      // Read, but the stack has not been told: the window is closed as before.
+      if (!waits) for (let got = 0; got < at - 1; ) got += String(read(r, 9000)).length;
+      r.peer.queue(`UP. ${at}:${at + 1}(1) ack 1 urg 1`, 'x');
+      const pending = urgentState(r.tcb.tcp.ctl, r.tcb.at);
+      expect(pending !== 0).to.equal(told);
+    });
+  }
+});
+
 describe('tcp: urgent data that goes', () => {
   it('every segment before its end points there', () => {
     const r = rig();

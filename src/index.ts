@@ -6,6 +6,13 @@
 export type { MemberState, Selector, SelectorRequest } from './reuseport/selector-request.js';
 export type { ConnectOptions, ListenOptions, Net, NetConnectOptions } from './socket/net.js';
 export { Server, Socket, SocketError } from './socket/net.js';
-export type { Attached, OpenOptions, SharedStack, SocketRow } from './socket/open.js';
+export type {
+  Attached,
+  InlineOptions,
+  InlineProgram,
+  OpenOptions,
+  SharedStack,
+  SocketRow,
+} from './socket/open.js';
 export { attach, openStack, StackError, StackHandle } from './socket/open.js';
 export type { Sys } from './socket/sys-table.js';

@@ -25,6 +25,8 @@ export interface Native {
   socket(domain: number, type: number, protocol: number): number;
   schedYield(): number;
   poll(pollfds: number, count: number, timeoutMs: number): number;
+  /** The same in a thread of libuv's: -1 for any failure. */
+  pollAsync(pollfds: number, count: number, timeoutMs: number): Promise<number>;
   /** syscall(2) for a call of three integers or addresses that has no function of its own. */
   syscall(number: number, a: number, b: number, c: number): number;
   eventfd(initial: number, flags: number): number;
@@ -84,6 +86,23 @@ function reason(error: unknown): string {
   return error instanceof Error ? error.message.split('\n')[0]! : String(error);
 }
 
+const POLL: [string, string, string[]] = ['poll', 'int32', ['uintptr_t', 'ulong', 'int32']];
+
+interface AsyncCall {
+  async(...values: unknown[]): void;
+}
+
+/** A function that is called in a thread of libuv's, and its result a promise. */
+function promised(call: AsyncCall): (...values: number[]) => Promise<number> {
+  return (...values) =>
+    new Promise((resolve, reject) => {
+      call.async(...values, (error: Error | null, result: number) => {
+        if (error === null) resolve(result);
+        else reject(error);
+      });
+    });
+}
+
 function bind(koffi: typeof Koffi): Native {
   const libc = koffi.load(null);
   const bound = <F>(name: string, result: string, parameters: string[]): F =>
@@ -97,7 +116,8 @@ function bind(koffi: typeof Koffi): Native {
     ioctl: bound<Native['ioctl']>('ioctl', 'int32', ['int32', 'ulong', 'uintptr_t']),
     socket: bound<Native['socket']>('socket', 'int32', ['int32', 'int32', 'int32']),
     schedYield: bound<Native['schedYield']>('sched_yield', 'int32', []),
-    poll: bound<Native['poll']>('poll', 'int32', ['uintptr_t', 'ulong', 'int32']),
+    poll: bound<Native['poll']>(...POLL),
+    pollAsync: promised(libc.func(...POLL)),
     syscall: bound<Native['syscall']>('syscall', 'long', [
       'long',
       'uintptr_t',

@@ -26,11 +26,12 @@ const POLL_BROKEN = 0x38;
 const SCRATCH_BYTES = 4096;
 /**
  * Two struct pollfd {int fd; short events; short revents} at 0; eventfd counters at 16 (written)
- * and 24 (read).
+ * and 24 (read); two more struct pollfd for `pollWaitAsync` at 32.
  */
 const REVENTS_SHIFT = 16;
 const COUNTER_OUT = 16;
 const COUNTER_IN = 24;
+const ASYNC_POLL_AT = 32;
 
 interface Scratch {
   calls: Native;
@@ -58,24 +59,55 @@ function threadScratch(): Scratch {
  * @returns POLL_* bits, 0 = time-out or interrupted by a signal
  */
 export function pollWait(tunFd: number, eventFd: number, timeoutMs: number): number {
-  const { calls, address, words } = scratch ?? threadScratch();
-  words[0] = tunFd;
-  words[1] = POLLIN;
-  words[2] = eventFd;
-  words[3] = POLLIN;
-  const sleep = timeoutMs >= 0 && timeoutMs < MAX_SLEEP_MS ? Math.ceil(timeoutMs) : MAX_SLEEP_MS;
-  const ready = calls.poll(address, 2, sleep);
+  const { calls, address } = scratch ?? threadScratch();
+  describePoll(0, tunFd, eventFd);
+  const ready = calls.poll(address, 2, wholeMs(timeoutMs));
   if (ready <= 0) {
     if (ready < 0 && calls.errno() !== EINTR) throw waitError('poll', calls.errno());
     return 0;
   }
-  const tunEvents = words[1]! >>> REVENTS_SHIFT;
-  const events = words[3]! >>> REVENTS_SHIFT;
+  return eventsAt(0);
+}
+
+function wholeMs(timeoutMs: number): number {
+  return timeoutMs >= 0 && timeoutMs < MAX_SLEEP_MS ? Math.ceil(timeoutMs) : MAX_SLEEP_MS;
+}
+
+/** Fills the two struct pollfd at word `at`. */
+function describePoll(at: number, tunFd: number, eventFd: number): void {
+  const { words } = scratch!;
+  words[at] = tunFd;
+  words[at + 1] = POLLIN;
+  words[at + 2] = eventFd;
+  words[at + 3] = POLLIN;
+}
+
+/** POLL_* bits of what the kernel has written there. */
+function eventsAt(at: number): number {
+  const { words } = scratch!;
+  const tunEvents = words[at + 1]! >>> REVENTS_SHIFT;
+  const events = words[at + 3]! >>> REVENTS_SHIFT;
   return (
     ((tunEvents & POLLIN) !== 0 ? POLL_TUN : 0) |
     ((tunEvents & POLL_BROKEN) !== 0 ? POLL_GONE : 0) |
     (events !== 0 ? POLL_EVENT : 0)
   );
+}
+
+/**
+ * `pollWait` in a thread of libuv's, so that this thread's event loop goes on. One at a time. What
+ * goes wrong counts as a wake-up: the next call that does not wait says what it is.
+ */
+export async function pollWaitAsync(
+  tunFd: number,
+  eventFd: number,
+  timeoutMs: number,
+): Promise<number> {
+  const { calls, address } = scratch ?? threadScratch();
+  const at = ASYNC_POLL_AT;
+  describePoll(at >>> 2, tunFd, eventFd);
+  const ready = await calls.pollAsync(address + at, 2, wholeMs(timeoutMs));
+  return ready <= 0 ? 0 : eventsAt(at >>> 2);
 }
 
 /** Lets whoever else can run have this core first (sched_yield). */

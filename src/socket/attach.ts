@@ -9,6 +9,8 @@ import { createNet, type Net } from './net.js';
 import { type SocketRow, socketRows } from './socket-rows.js';
 import { createSys } from './sys.js';
 import type { Sys } from './sys-table.js';
+import { hostOf } from './uapi/host.js';
+import { HostPort } from './uapi/host-port.js';
 import { causeOfDeath, mibOf, openShared, type SharedMemory } from './uapi/shared.js';
 import { ThreadPort } from './uapi/thread-port.js';
 
@@ -59,10 +61,15 @@ export function attachParts(shared: SharedStack): ThreadParts {
   const ctl = new Int32Array(shared.ctl);
   const gone = causeOfDeath(ctl);
   if (gone !== null) throw new StackError('ERR_STACK_CLOSED', gone, 'open another stack');
-  const arena = shared.arena === null ? mappedArena(ctl) : new Uint8Array(shared.arena);
+  const host = shared.arena === null ? hostOf(ctl) : null;
+  const arena =
+    host?.arena ?? (shared.arena === null ? mappedArena(ctl) : new Uint8Array(shared.arena));
   const memory = openShared(shared.ctl, arena);
   const wake = stackWaker(ctl, memory.layout);
-  const port = new ThreadPort(memory, shared.thread, wake, yielder(ctl));
+  const port =
+    host === null
+      ? new ThreadPort(memory, shared.thread, wake, yielder(ctl))
+      : new HostPort(memory, shared.thread, wake, host);
   const sys = createSys(port);
   // Made at the first use: a thread with a blocking event loop of its own needs no reactor.
   let net: Net | null = null;

@@ -179,6 +179,7 @@ export class Epoll {
    */
   wait(events: EpollEvent[], maxEvents: number, timeoutMs: number): number {
     if (!(maxEvents > 0)) return -EINVAL;
+    this.port.breathe();
     let count = this.collect(events, maxEvents);
     const nowMs = this.port.heartbeat.worked();
     if (count > 0 || timeoutMs === 0) return count === 0 && !this.port.alive ? -EIO : count;

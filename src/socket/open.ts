@@ -7,6 +7,7 @@
 import { stackWaker } from './arena.js';
 import { attachParts, type SharedStack, type ThreadParts } from './attach.js';
 import { StackError } from './errors.js';
+import { type InlineOptions, type InlineProgram, InlinePrograms } from './inline-program.js';
 import type { Net } from './net.js';
 import { checkOpenOptions, type OpenOptions } from './open-options.js';
 import type { SocketRow } from './socket-rows.js';
@@ -16,6 +17,7 @@ import type { Sys } from './sys-table.js';
 import {
   type CtlLayout,
   G_EHASH_SECRET,
+  G_GUESTS,
   G_SPIN_US,
   G_STACK_SLEEPING,
   G_STATE,
@@ -29,6 +31,7 @@ import { createCtl, declareDead, layoutOf, reserveThread } from './uapi/shared.j
 
 export { type Attached, attach, type SharedStack } from './attach.js';
 export { StackError } from './errors.js';
+export type { InlineOptions, InlineProgram } from './inline-program.js';
 export type { OpenOptions } from './open-options.js';
 export type { SocketRow } from './socket-rows.js';
 export type { StackQuestions } from './stack-questions.js';
@@ -74,6 +77,7 @@ export class StackHandle {
 
   readonly #threads: StackThreads;
   readonly #parts: ThreadParts;
+  readonly #programs: InlinePrograms;
   readonly #ctl: SharedArrayBuffer;
   readonly #stop: () => void;
   #closing: Promise<void> | null = null;
@@ -96,6 +100,11 @@ export class StackHandle {
     this.steering = ready.steering;
     const { ctl: words, layout } = parts.memory;
     this.#stop = () => askToEnd(words, layout);
+    this.#programs = new InlinePrograms((queue, order, transfer) => {
+      threads.send(queue, order, transfer);
+      Atomics.add(words, globalAt(layout, G_GUESTS, queue), 1);
+      wakeUp(words, layout, queue);
+    });
     // A thread blocked in poll() would hold process.exit() up until poll returns.
     process.once('exit', this.#stop);
     threads.listen({
@@ -106,7 +115,10 @@ export class StackHandle {
         this.#die(new StackError('ERR_STACK_DIED', `the stack thread ended with code ${code}`));
       },
     });
-    void threads.exited.then(() => process.off('exit', this.#stop));
+    void threads.exited.then(() => {
+      process.off('exit', this.#stop);
+      this.#programs.stackEnded();
+    });
   }
 
   get sys(): Sys {
@@ -151,6 +163,23 @@ export class StackHandle {
   }
 
   /**
+   * Runs a program in a stack thread itself: run to completion, without a switch of threads between
+   * stack and program. `module` exports `main(data, port)`; what it finds in `data` should be, or
+   * contain, what `share()` gave, for `attach`. While it computes, the stack (of that queue) stands
+   * still: it runs while the program waits in one of the stack's calls. A program that lives on the
+   * event loop returns a promise. Several in one thread run one after the other.
+   */
+  runInline(module: URL | string, options: InlineOptions = {}): InlineProgram {
+    if (!this.#parts.port.alive) throw closedError(this.#parts.port.failure);
+    const { queue = 0 } = options;
+    if (!Number.isInteger(queue) || queue < 0 || queue >= this.queues) {
+      const text = `option 'queue' must be a whole number in 0..${this.queues - 1}, not ${queue}`;
+      throw new StackError('EINVAL', text, '', 2);
+    }
+    return this.#programs.start(String(module), options);
+  }
+
+  /**
    * A thread that had attached has ended: what it owned is closed or reset. @returns 0 or -errno
    */
   threadGone(threadNumber: number): number {
@@ -189,6 +218,7 @@ export class StackHandle {
     if (message.event === 'answered') this.questions.answered(message.id, message.answer);
     if (message.event === 'traced') this.questions.traced(message, queue);
     if (message.event === 'selector') this.#warn(message.message);
+    if (message.event === 'ended') this.#programs.ended(message.id, message.error);
     if (message.event === 'closed') this.captureFailure ??= message.captureFailure;
     if (message.event !== 'died') return;
     const error = new StackError('ERR_STACK_DIED', `the stack thread died: ${message.message}`);
@@ -230,11 +260,13 @@ function closedError(why: string | null): StackError {
 /** Asks the stack threads to end, waking those that sleep. */
 function askToEnd(ctl: Int32Array, layout: CtlLayout): void {
   Atomics.store(ctl, G_STOP, 1);
-  const wake = stackWaker(ctl, layout);
-  for (let queue = 0; queue < layout.queues; queue++) {
-    Atomics.store(ctl, globalAt(layout, G_STACK_SLEEPING, queue), 0);
-    wake(queue);
-  }
+  for (let queue = 0; queue < layout.queues; queue++) wakeUp(ctl, layout, queue);
+}
+
+/** Ends the sleep of a queue's stack thread, if it sleeps. */
+function wakeUp(ctl: Int32Array, layout: CtlLayout, queue: number): void {
+  Atomics.store(ctl, globalAt(layout, G_STACK_SLEEPING, queue), 0);
+  stackWaker(ctl, layout)(queue);
 }
 
 /**

@@ -3,7 +3,7 @@
  * device: starting them, the first one first, what they say, and their end. They live and die
  * together.
  */
-import { Worker } from 'node:worker_threads';
+import { type TransferListItem, Worker } from 'node:worker_threads';
 import { StackError, toStackError } from './errors.js';
 import type { StackThreadOptions } from './open-options.js';
 import type { TracedBatch } from './uapi/answers.js';
@@ -16,6 +16,7 @@ export type StackThreadMessage =
   | { event: 'answered'; id: number; answer: unknown }
   | ({ event: 'traced' } & TracedBatch)
   | { event: 'selector'; message: string }
+  | { event: 'ended'; id: number; error: unknown }
   | { event: 'died'; message: string; report: string };
 
 export interface ReadyMessage {
@@ -102,6 +103,11 @@ export class StackThreads {
   /** They keep the process alive until they have ended. */
   ref(): void {
     for (const worker of this.workers) worker.ref();
+  }
+
+  /** Sends a message to the thread of `queue`. */
+  send(queue: number, message: unknown, transfer: TransferListItem[]): void {
+    this.workers[queue]!.postMessage(message, transfer);
   }
 
   terminate(): void {

@@ -34,6 +34,7 @@ import {
   MAX_THREADS,
   queuedAt,
   readyAt,
+  T_HOST,
   T_SLEEPING,
   T_WAKE,
   threadAt,
@@ -72,10 +73,13 @@ export class Interests {
   private readonly rung: Uint8Array = new Uint8Array(MAX_THREADS);
   private readonly toRing: Int32Array = new Int32Array(MAX_THREADS);
   private toRingCount = 0;
+  /** Ends the sleep of the stack thread of a queue, in which somebody's program sleeps. */
+  wakeHost: (queue: number) => void = () => {};
   /** Told when an instance has ended. */
   onEpollClosed: ((index: number) => void) | null = null;
   /** From the epoll regions of queue 0 to ours, words. */
   private readonly shift: number;
+  private readonly queueNumber: number;
   /** This thread's performance.now() to CLOCK_MONOTONIC. */
   private readonly offsetMs: number = monotonicOffsetMs();
 
@@ -85,6 +89,7 @@ export class Interests {
     this.mem = shared.mem;
     this.first = new Int32Array(shared.layout.maxFds);
     this.shift = shared.queue * shared.layout.queueWords;
+    this.queueNumber = shared.queue;
   }
 
   /** An empty instance for `thread`: its index, or -EMFILE. */
@@ -236,6 +241,9 @@ export class Interests {
       Atomics.store(this.ctl, at + T_SLEEPING, 0);
       Atomics.add(this.ctl, at + T_WAKE, 1);
       Atomics.notify(this.ctl, at + T_WAKE);
+      // In our own thread it is awake: it waits for this turn.
+      const host = Atomics.load(this.ctl, at + T_HOST);
+      if (host !== 0 && host - 1 !== this.queueNumber) this.wakeHost(host - 1);
     }
     this.toRingCount = 0;
   }

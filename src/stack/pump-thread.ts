@@ -1,11 +1,15 @@
 /**
  * The entry of the worker that is the stack thread; `workerData` is PumpOptions, it posts
- * PumpMessage.
+ * PumpMessage, and is sent GuestOrder.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { GuestOrder } from './inline-host.js';
 import { type PumpOptions, runStackThread } from './stack-thread.js';
 
 const port = parentPort!;
-runStackThread(workerData as PumpOptions, (message, transfer) =>
-  port.postMessage(message, transfer),
+void runStackThread(
+  workerData as PumpOptions,
+  (message, transfer) => port.postMessage(message, transfer),
+  // A thread that never comes back to its event loop hears of messages otherwise: G_GUESTS.
+  () => receiveMessageOnPort(port)!.message as GuestOrder,
 );

@@ -153,10 +153,30 @@ export class Pump {
 
   /** Turns until the main thread asks for the end; then closes the device. */
   run(): void {
+    this.begin();
+    this.turns(() => false);
+    this.end();
+  }
+
+  /** Packets are answered from now on. */
+  begin(): void {
     Atomics.store(this.ctl, this.globals + G_STATE, STACK_RUNNING);
-    while (Atomics.load(this.ctl, G_STOP) === 0) {
-      if (!this.runOnce()) this.rest();
+  }
+
+  /** Has the main thread asked for the end? */
+  get asked(): boolean {
+    return Atomics.load(this.ctl, G_STOP) !== 0;
+  }
+
+  /** Turns until the main thread asks for the end or, looked at before each turn, `until` holds. */
+  turns(until: () => boolean): void {
+    while (!this.asked && !until()) {
+      if (!this.runOnce()) this.rest(SLEEP_MAX_US);
     }
+  }
+
+  /** The last turns; then closes the device. */
+  end(): void {
     // What threads said before they asked for the end still counts: a FIN goes out.
     this.runOnce();
     for (let i = 0; i < LAST_TURNS && this.parts.syscalls.pending(); i++) this.runOnce();
@@ -171,32 +191,52 @@ export class Pump {
    * waits for an answer that will never come.
    */
   private finish(): void {
-    const { stack, clock } = this.parts;
+    const { stack, clock, wait } = this.parts;
     const startUs = stack.net.nowUs;
     while (stack.orphans > 0) {
       const nowUs = clock();
       if (nowUs - startUs >= FINISH_MAX_US) break;
-      if (!this.runOnce()) this.sleep(nowUs, FINISH_LOOK_US);
+      if (this.runOnce()) continue;
+      const sleepUs = this.sleepUs(nowUs, FINISH_LOOK_US);
+      if (sleepUs === 0) continue;
+      this.parts.idle?.();
+      wait(sleepUs / 1000);
     }
     stack.resetAll();
     this.runOnce();
   }
 
   /**
-   * Sleeps if nothing has come in the meantime. Whoever posts a command after the first line sees
-   * it and rings; what was posted before is seen by `pending`.
+   * After a turn that found nothing: sleeps, at most `mostUs`, if nothing has come in the meantime.
+   * Or returns at once, when another look is better than sleep.
    */
-  private rest(): void {
-    const { syscalls, clock } = this.parts;
+  rest(mostUs: number): void {
+    const sleepUs = this.beforeRest(mostUs);
+    if (sleepUs > 0) this.parts.wait(sleepUs / 1000);
+    this.afterRest();
+  }
+
+  /**
+   * The first half of `rest`, for who sleeps in a way of his own, and calls `afterRest` then.
+   * Whoever posts a command once we are said to sleep sees that and rings; what was posted before
+   * is seen by `pending`.
+   * @returns how long to sleep, µs; 0 = not at all
+   */
+  beforeRest(mostUs: number): number {
+    const { syscalls, clock, yieldCpu, idle } = this.parts;
     const nowUs = clock();
     if (this.looksAgain(nowUs)) {
-      this.parts.yieldCpu?.();
-      return;
+      yieldCpu?.();
+      return 0;
     }
     Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 1);
-    if (!syscalls.pending() && Atomics.load(this.ctl, G_STOP) === 0) {
-      this.sleep(nowUs, SLEEP_MAX_US);
-    }
+    if (syscalls.pending() || this.asked) return 0;
+    const sleepUs = this.sleepUs(nowUs, Math.min(mostUs, SLEEP_MAX_US));
+    if (sleepUs > 0) idle?.();
+    return sleepUs;
+  }
+
+  afterRest(): void {
     Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 0);
   }
 
@@ -209,12 +249,8 @@ export class Pump {
   }
 
   /** Until the next deadline, at most `mostUs`. */
-  private sleep(nowUs: number, mostUs: number): void {
-    const { stack, wait, idle } = this.parts;
-    const sleepUs = Math.min(mostUs, stack.nextDeadlineUs() - nowUs);
-    if (sleepUs <= 0) return;
-    idle?.();
-    wait(sleepUs / 1000);
+  private sleepUs(nowUs: number, mostUs: number): number {
+    return Math.max(0, Math.min(mostUs, this.parts.stack.nextDeadlineUs() - nowUs));
   }
 
   /** What the device has counted becomes the stack's Tun* counters. */

@@ -21,6 +21,7 @@ import {
   POLL_EVENT,
   POLL_GONE,
   pollWait,
+  pollWaitAsync,
   yieldCpu,
 } from '../device/wait.js';
 import type { Trace } from '../net/env.js';
@@ -49,6 +50,7 @@ import {
   setArena,
 } from '../socket/uapi/shared.js';
 import { FirstQueue } from './first-queue.js';
+import { type GuestEnd, type GuestOrder, InlineHost } from './inline-host.js';
 import { LiveMembers } from './live-members.js';
 import { loadSelector } from './load-selector.js';
 import { OtherQueue } from './other-queue.js';
@@ -99,6 +101,8 @@ export type PumpMessage =
   | TapBatch
   /** What users should read about their selectors: one was refused or detached, and why. */
   | { event: 'selector'; message: string }
+  /** A program that ran in this thread has ended. */
+  | GuestEnd
   /**
    * It broke: why, with stack trace, seed and last events. Calls of all threads fail from now on.
    */
@@ -117,13 +121,25 @@ export interface ReadyMessage {
   steering: number;
 }
 
+/** For a thread that is given no programs. */
+const NOTHING: () => GuestOrder = () => {
+  throw new Error('no program waits');
+};
+
 /** Receives every message in order; `transfer` as in postMessage. */
 export type Post = (message: PumpMessage, transfer?: ArrayBuffer[]) => void;
+
+/** A pump and the host of programs beside it. */
+interface Running {
+  readonly pump: Pump;
+  readonly host: InlineHost;
+}
 
 /** One stack with all that is around it. */
 class StackThread {
   private readonly options: PumpOptions;
   private readonly post: Post;
+  private readonly take: () => GuestOrder;
   private readonly random: SeededRandom;
   private readonly queue: number;
   private readonly clockOffsetMs: number = monotonicOffsetMs();
@@ -139,9 +155,10 @@ class StackThread {
   private questions!: Questions;
   private watchers: Watchers | null = null;
 
-  constructor(options: PumpOptions, post: Post) {
+  constructor(options: PumpOptions, post: Post, take: () => GuestOrder) {
     this.options = options;
     this.post = post;
+    this.take = take;
     this.random = createRandom(options.seed);
     this.queue = options.queue ?? 0;
     const { clockOffsetMs = this.clockOffsetMs } = options;
@@ -151,7 +168,7 @@ class StackThread {
   }
 
   /** Opens everything. Throws DeviceError for what the user or the machine is to blame for. */
-  open(): Pump {
+  open(): Running {
     const { options, queue, clock } = this;
     const sysctl = makeSysctl(options);
     this.device = queue === 0 ? openTun(options.tun) : openTunQueue(options.tun);
@@ -167,6 +184,7 @@ class StackThread {
     const devices = [{ name: device.name, device, addresses: [address] }];
     const stack = new Stack(env, sysctl, shared.mem, { devices, mib: shared.mib });
     syscalls.attach(stack);
+    syscalls.interests.wakeHost = (to) => wakeQueue(shared, to);
     stack.tcp.hashinfo.selectorClock = clock;
     stack.tcp.hashinfo.selectorRequest.state = new LiveMembers(shared, stack.net);
     this.watch(stack, trace, shared);
@@ -182,7 +200,17 @@ class StackThread {
     const idle = (): void => this.watchers?.flush();
     const spinUs = options.spinUs ?? 0;
     const parts = { ctl, globals, syscalls, device, clock, wait, spinUs, yieldCpu, idle };
-    return new Pump({ ...parts, stack: pumped });
+    const pump = new Pump({ ...parts, stack: pumped });
+    return { pump, host: this.host(pump, globals, arena.bytes, wakeFd) };
+  }
+
+  private host(pump: Pump, globals: number, arena: Uint8Array, wakeFd: number): InlineHost {
+    const { queue, take, post } = this;
+    const device = this.device!;
+    const { ctl } = this.shared!;
+    const waitAsync = (timeoutMs: number): Promise<void> => sleepAsync(device, wakeFd, timeoutMs);
+    const wake = (): void => eventfdWrite(wakeFd);
+    return new InlineHost({ ctl, queue, globals, arena, pump, waitAsync, wake, take, post });
   }
 
   /** What threads and the stacks of other queues look for. */
@@ -313,7 +341,15 @@ function publishedArena(ctl: SharedArrayBuffer): { address: number; bytes: Uint8
 
 /** Sleeps until a packet or a ring; takes the ring off. Throws when the device is gone. */
 function sleep(device: TunDevice, wakeFd: number, timeoutMs: number): void {
-  const events = pollWait(device.fd, wakeFd, timeoutMs);
+  awake(device, wakeFd, pollWait(device.fd, wakeFd, timeoutMs));
+}
+
+/** The same while the event loop goes on. */
+async function sleepAsync(device: TunDevice, wakeFd: number, timeoutMs: number): Promise<void> {
+  awake(device, wakeFd, await pollWaitAsync(device.fd, wakeFd, timeoutMs));
+}
+
+function awake(device: TunDevice, wakeFd: number, events: number): void {
   if ((events & POLL_EVENT) !== 0) eventfdRead(wakeFd);
   if ((events & POLL_GONE) === 0) return;
   throw new DeviceError({
@@ -343,15 +379,31 @@ function failure(error: unknown): DeviceErrorFields {
   return { code: 'ERR_STACK_FAILED', message, remedy: '', exitCode: EXIT_FAILED };
 }
 
+/** The stack alone, and programs in between, until the end. */
+async function runBoth({ pump, host }: Running): Promise<void> {
+  pump.begin();
+  for (;;) {
+    pump.turns(() => host.called);
+    if (pump.asked) break;
+    await host.run();
+  }
+  pump.end();
+}
+
 /**
  * The life of a stack thread.
  * @param post receives every PumpMessage, in order
+ * @param take the next program to run in this thread, when G_GUESTS has said that there is one
  */
-export function runStackThread(options: PumpOptions, post: Post): void {
-  const thread = new StackThread(options, post);
-  let pump: Pump;
+export async function runStackThread(
+  options: PumpOptions,
+  post: Post,
+  take: () => GuestOrder = NOTHING,
+): Promise<void> {
+  const thread = new StackThread(options, post, take);
+  let running: Running;
   try {
-    pump = thread.open();
+    running = thread.open();
   } catch (error) {
     thread.end(error);
     post({ event: 'failed', error: failure(error) });
@@ -359,7 +411,7 @@ export function runStackThread(options: PumpOptions, post: Post): void {
   }
   try {
     post(thread.ready());
-    pump.run();
+    await runBoth(running);
   } catch (error) {
     post(thread.end(error));
     return;

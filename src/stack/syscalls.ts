@@ -72,6 +72,7 @@ import {
   T_CMD_TAIL,
   T_CMD_WAITING,
   T_DONE,
+  T_HOST,
   T_OUT,
   T_OUT_WORDS,
   T_RESULT,
@@ -409,6 +410,7 @@ export class Syscalls implements SocketEvents {
     if (this.queue !== 0) return 0;
     this.interests.closeAllOf(thread);
     Atomics.store(ctl, at + T_SLEEPING, 0);
+    Atomics.store(ctl, at + T_HOST, 0);
     Atomics.store(ctl, at + T_STATE, THREAD_FREE);
     return 0;
   }

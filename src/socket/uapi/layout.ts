@@ -69,10 +69,14 @@ export const G_DOWN_TAIL = 32;
 export const G_UP_HEAD = 33;
 export const G_UP_TAIL = 48;
 export const G_DOWN_HEAD = 49;
+/** Programs that this queue's stack thread has been given to run in itself, so far. */
+export const G_GUESTS = 24;
 export const G_TEXT = 64;
 export const G_TEXT_MAX_BYTES = 4096;
 const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;
-/** Globals of which each queue has its own: G_STATE to G_TURNS but G_STOP, G_TAP_*, rings. */
+/**
+ * Globals of which each queue has its own: G_STATE to G_TURNS but G_STOP, G_TAP_*, rings, G_GUESTS.
+ */
 const QUEUE_GLOBALS: number = G_TEXT;
 /** Queues at most. */
 export const MAX_QUEUES = 16;
@@ -102,6 +106,10 @@ export const T_CMD_WAITING = 3;
  */
 export const T_BEAT = 4;
 export const T_BUSY = 5;
+/**
+ * 1 + the queue whose stack thread this thread is (host-port.ts); 0 = it is a thread of its own.
+ */
+export const T_HOST = 6;
 /** Command ring: head moved by the stack thread, tail by the thread; cursors count commands. */
 export const T_CMD_HEAD = 16;
 export const T_CMD_TAIL = 32;

@@ -92,7 +92,9 @@ export class ThreadPort {
   /** Call `worked` before `sleep`; what is not a sleep but shows that the thread runs, too. */
   readonly heartbeat: Heartbeat;
 
-  private readonly at: number;
+  protected readonly at: number;
+  /** Looks at a completion before `pause`. */
+  protected looks: number = COMPLETION_SPINS;
   private readonly wakeStack: (queue: number) => void;
   private readonly yieldCpu: () => void;
   private readonly spin: Spin;
@@ -252,7 +254,7 @@ export class ThreadPort {
       const head = Atomics.load(ctl, at + T_CMD_HEAD);
       if (((tail - head) | 0) < COMMAND_SLOTS) return true;
       if (!this.alive) return false;
-      Atomics.wait(ctl, at + T_CMD_HEAD, head, ROOM_WAIT_MS);
+      this.pause(queue, at + T_CMD_HEAD, head, ROOM_WAIT_MS);
     }
   }
 
@@ -268,7 +270,7 @@ export class ThreadPort {
     const { ctl } = this;
     const at = this.lineAt(queue);
     const done = at + T_DONE;
-    for (let i = 0; i < COMPLETION_SPINS; i++) {
+    for (let i = 0; i < this.looks; i++) {
       if (Atomics.load(ctl, done) === ticket) return ctl[at + T_RESULT]!;
     }
     const turnsAt = globalAt(this.layout, G_TURNS, queue);
@@ -278,11 +280,22 @@ export class ThreadPort {
       if (seen === ticket) return ctl[at + T_RESULT]!;
       if (!this.alive || stalledSeconds >= STALL_SECONDS_MAX) return -EIO;
       const turns = Atomics.load(ctl, turnsAt);
-      const result = Atomics.wait(ctl, done, seen, 1000);
-      const stalled = result === 'timed-out' && Atomics.load(ctl, turnsAt) === turns;
+      const news = this.pause(queue, done, seen, 1000);
+      const stalled = !news && Atomics.load(ctl, turnsAt) === turns;
       stalledSeconds = stalled ? stalledSeconds + 1 : 0;
     }
   }
+
+  /**
+   * Waits until the stack thread of `queue` has changed word `word` from `seen`, at most
+   * `timeoutMs`. @returns false when the time is over
+   */
+  protected pause(_queue: number, word: number, seen: number, timeoutMs: number): boolean {
+    return Atomics.wait(this.ctl, word, seen, timeoutMs) !== 'timed-out';
+  }
+
+  /** Called at the start of each epoll_wait, also of one that does not sleep. */
+  breathe(): void {}
 
   /** True when the ready rings of epoll instance `epoll` are empty. */
   readyEmpty(epoll: number): boolean {

@@ -29,7 +29,7 @@ import { finishHandshakes } from './handshakes.js';
 import { HungWorkers } from './hung-workers.js';
 import type { ServeOptions } from './serve-options.js';
 import type { WorkerOrder } from './worker-message.js';
-import { type PoolThread, WorkerPool } from './worker-pool.js';
+import { type PoolThread, type Start, WorkerPool, workerThreads } from './worker-pool.js';
 
 /** After the workers' own grace period: then they are ended. */
 const EXTRA_GRACE_MS = 1000;
@@ -104,7 +104,7 @@ export class Crew {
     this.parts = parts;
     this.ctl = parts.handle.ctl;
     this.hung = new HungWorkers(this.ctl, parts.say);
-    this.pool = new WorkerPool({ gone: (thread) => this.gone(thread) });
+    this.pool = new WorkerPool({ gone: (thread) => this.gone(thread) }, starter(parts));
     const dispatch = accept === 'dispatch';
     const count = accept !== 'reuseport' ? 1 : setup === 'inherit' ? workers : 0;
     this.counters = new WorkerCounters(workers);
@@ -364,6 +364,18 @@ export class Crew {
   private tellAcceptor(): void {
     if (this.rosterFd >= 0) this.parts.handle.sys.write(this.rosterFd, ONE);
   }
+}
+
+const WORKER = new URL('./worker.js', import.meta.url);
+
+/** With --inline worker i is a program in the stack thread of queue i; an acceptor never is. */
+function starter({ options, handle }: CrewParts): Start {
+  const threads = workerThreads();
+  if (!options.inline) return threads;
+  return (order, name) =>
+    order.role === 'worker'
+      ? handle.runInline(WORKER, { data: order, queue: order.worker })
+      : threads(order, name);
 }
 
 async function becomesReady(thread: PoolThread): Promise<void> {

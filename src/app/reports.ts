@@ -53,6 +53,7 @@ export function readyEvent(options: ServeOptions, running: Running): object {
     hash: running.hash,
     pid: running.pid,
     queues: options.queues,
+    inline: options.inline,
     steering: options.queues === 1 ? null : steering(running.steering),
   };
 }
@@ -86,6 +87,7 @@ export function banner(options: ServeOptions, running: Running): string[] {
   const lines = [
     `tunstack is up: ${base}`,
     `  ${crew}, ${MODELS[options.accept]}; like Linux ${options.profile}`,
+    ...(options.inline ? ["  each in the thread of its queue's stack (--inline)"] : []),
     `  device ${running.tun}, host side ${running.peer}, mtu ${running.mtu}`,
     ...queueLine(options, running),
     `  control socket ${running.control}`,

@@ -37,6 +37,10 @@ export const SERVE_FLAGS: readonly Flag[] = [
   { name: 'peer', value: 'IP', text: "the host's address on the device (198.18.0.254)" },
   { name: 'mtu', value: 'N', text: 'largest packet, bytes (1500)' },
   { name: 'queues', value: 'N', text: 'stack threads, each with a TUN queue of its own (1)' },
+  {
+    name: 'inline',
+    text: 'worker i runs in the stack thread of queue i: as many queues as workers',
+  },
   { name: 'no-offload', text: 'packet by packet, checksums in software' },
   {
     name: 'spin',
@@ -75,6 +79,8 @@ export interface ServeOptions {
   peer: string;
   mtu: number;
   queues: number;
+  /** Workers run in stack threads. */
+  inline: boolean;
   offload: boolean;
   spinUs: number;
   root: string | null;
@@ -112,6 +118,7 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
     peer: flags.values.get('peer') ?? '198.18.0.254',
     mtu: integer(flags, 'mtu', 68, 65535, 1500),
     queues: integer(flags, 'queues', 1, MAX_QUEUES, 1),
+    inline: flags.given.has('inline'),
     offload: !flags.given.has('no-offload'),
     spinUs: integer(flags, 'spin', 0, 1_000_000, SPIN_DEFAULT_US),
     root: flags.values.get('root') ?? null,
@@ -124,8 +131,27 @@ export function parseServeOptions(argv: readonly string[]): ServeOptions {
     rootless: flags.given.has('rootless'),
     help: flags.given.has('help'),
   };
+  if (options.inline) placeInline(flags, options);
   crossCheck(options);
   return options;
+}
+
+/** A worker for each queue, neither more nor less. */
+function placeInline(flags: ParsedFlags, options: ServeOptions): void {
+  const { workers, queues } = options;
+  if (flags.values.has('queues') && queues !== workers) {
+    throw new UsageError(
+      `serve: --inline --workers ${workers} --queues ${queues}: a worker runs in each stack thread`,
+      `tunstack serve --inline --workers ${queues}`,
+    );
+  }
+  if (workers > MAX_QUEUES) {
+    throw new UsageError(
+      `serve: --inline --workers ${workers}: there are ${MAX_QUEUES} stack threads at most`,
+      `tunstack serve --inline --workers ${MAX_QUEUES}`,
+    );
+  }
+  options.queues = workers;
 }
 
 function crossCheck(options: ServeOptions): void {

@@ -1,6 +1,7 @@
 /**
- * The threads of one `serve`: started, waited for, told apart when they fail. Knows nothing of what
- * they do; serve-master.ts gives the orders.
+ * The threads of one `serve`: started, waited for, told apart when they fail. With --inline a
+ * worker is a program in a stack thread, of the same shape. Knows nothing of what they do; crew.ts
+ * gives the orders.
  */
 import { Worker } from 'node:worker_threads';
 import type { WorkerMessage, WorkerOrder } from './worker-message.js';
@@ -10,11 +11,22 @@ export interface PoolEvents {
   gone(thread: PoolThread): void;
 }
 
+/** What a pool needs of a Worker; an InlineProgram has no thread that could be terminated. */
+export interface PoolWorker {
+  on(event: 'message', hear: (message: WorkerMessage) => void): unknown;
+  on(event: 'error', hear: (error: unknown) => void): unknown;
+  once(event: 'exit', hear: (code: number) => void): unknown;
+  terminate?(): Promise<unknown>;
+}
+
+/** Starts what carries out an order. */
+export type Start = (order: WorkerOrder, name: string) => PoolWorker;
+
 export interface PoolThread {
   readonly order: WorkerOrder;
   /** `worker 2` or `acceptor`. */
   readonly name: string;
-  readonly worker: Worker;
+  readonly worker: PoolWorker;
   /** Resolves with true once its loop runs, with false when it ended before that. */
   readonly ready: Promise<boolean>;
   /** Resolves once it takes no new connections any more, or has ended. */
@@ -27,23 +39,27 @@ export interface PoolThread {
   exitCode: number | null;
 }
 
-const ENTRY = new URL('./worker.js', import.meta.url);
+const ENTRY = new URL('./worker-thread.js', import.meta.url);
+
+/** A thread of its own for each, that runs the module `entry`. */
+export function workerThreads(entry: URL = ENTRY): Start {
+  return (order, name) => new Worker(entry, { workerData: order, name });
+}
 
 export class WorkerPool {
   /** Those that have not ended. */
   readonly threads: PoolThread[] = [];
   private readonly events: PoolEvents;
-  private readonly entry: URL;
+  private readonly startWorker: Start;
 
-  /** @param entry module that the threads run */
-  constructor(events: PoolEvents, entry: URL = ENTRY) {
+  constructor(events: PoolEvents, startWorker: Start) {
     this.events = events;
-    this.entry = entry;
+    this.startWorker = startWorker;
   }
 
   start(order: WorkerOrder): PoolThread {
     const name = order.role === 'worker' ? `worker ${order.worker}` : order.role;
-    const worker = new Worker(this.entry, { workerData: order, name });
+    const worker = this.startWorker(order, name);
     const hasEnded = new Promise<void>((resolve) => {
       worker.once('exit', () => resolve());
     });
@@ -86,7 +102,8 @@ export class WorkerPool {
     return this.threads.length === 0;
   }
 
+  /** Ends the threads that have not ended; programs in stack threads end with those. */
   async terminate(): Promise<void> {
-    await Promise.all(this.threads.map((thread) => thread.worker.terminate()));
+    await Promise.all(this.threads.map(({ worker }) => worker.terminate?.()));
   }
 }

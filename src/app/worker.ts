@@ -1,9 +1,9 @@
 /**
- * Entry point of the threads of `serve`: a worker of the demo server, or the acceptor of model A.
- * It takes over what the master has prepared, runs its blocking event loop until it is told to
- * leave, and ends. What it throws reaches the master as this thread's `error` event.
+ * What the threads of `serve` do: a worker of the demo server, or the acceptor of model A. It takes
+ * over what the master has prepared, runs its blocking event loop until it is told to leave, and
+ * ends. What it throws reaches the master as the `error` event of its thread (worker-thread.ts), or
+ * of the program that runs in a stack thread (`main`, serve --inline).
  */
-import { parentPort, workerData } from 'node:worker_threads';
 import { attachParts, type ThreadParts } from '../socket/attach.js';
 import { straced } from '../socket/strace.js';
 import type { Sys } from '../socket/sys-table.js';
@@ -29,11 +29,10 @@ import { WorkerCounters } from './demo-server/worker-counters.js';
 import { writeStderr } from './process-io.js';
 import type { WorkerMessage, WorkerOrder } from './worker-message.js';
 
-function say(message: WorkerMessage): void {
-  parentPort?.postMessage(message);
-}
+/** Tells the master. */
+type Say = (message: WorkerMessage) => void;
 
-function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys): void {
+function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys, say: Say): void {
   const counters = new WorkerCounters(order.workers, order.counters);
   const view = new StackView(order, parts, counters);
   const loop = new ServerLoop({
@@ -83,7 +82,7 @@ function streamServices(loop: ServerLoop): readonly (readonly [number, Protocol]
   ];
 }
 
-function runAcceptor(order: WorkerOrder, sys: Sys): void {
+function runAcceptor(order: WorkerOrder, sys: Sys, say: Say): void {
   const acceptor = new Acceptor({
     sys,
     queues: new DispatchQueues(order.workers, order.queues!),
@@ -98,12 +97,15 @@ function runAcceptor(order: WorkerOrder, sys: Sys): void {
   say('draining');
 }
 
-function run(order: WorkerOrder): void {
+/** Until it has left. `port` is its line to the master. */
+export function main(
+  order: WorkerOrder,
+  port: { postMessage(message: WorkerMessage): void },
+): void {
   const parts = attachParts(order.shared);
+  const say: Say = (message) => port.postMessage(message);
   const name = order.role === 'worker' ? `worker ${order.worker}` : 'acceptor';
   const sys = order.strace ? straced(parts.sys, writeStderr, { pid: name }) : parts.sys;
-  if (order.role === 'worker') runWorker(order, parts, sys);
-  else runAcceptor(order, sys);
+  if (order.role === 'worker') runWorker(order, parts, sys, say);
+  else runAcceptor(order, sys, say);
 }
-
-run(workerData as WorkerOrder);

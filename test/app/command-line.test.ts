@@ -72,6 +72,7 @@ describe('app/serve-options', () => {
       peer: '198.18.0.254',
       mtu: 1500,
       queues: 1,
+      inline: false,
       offload: true,
       spinUs: 50,
       root: null,

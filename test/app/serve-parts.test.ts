@@ -16,7 +16,7 @@ import { THREAD, WorkerCounters } from '../../src/app/demo-server/worker-counter
 import { shownSockets } from '../../src/app/socket-table.js';
 import { StopSignals } from '../../src/app/stop-signals.js';
 import type { WorkerOrder } from '../../src/app/worker-message.js';
-import { type PoolEvents, WorkerPool } from '../../src/app/worker-pool.js';
+import { type PoolEvents, WorkerPool, workerThreads } from '../../src/app/worker-pool.js';
 import {
   BLOCK_HASH,
   BLOCK_LADDR,
@@ -38,7 +38,7 @@ const ORDER = { role: 'worker', worker: 1, workers: 2, profile: '6.18' } as unkn
 function pool(body: string, events: Partial<PoolEvents> = {}): WorkerPool {
   const imports = "import { parentPort, workerData } from 'node:worker_threads';";
   const entry = new URL(`data:text/javascript,${encodeURIComponent(`${imports}\n${body}`)}`);
-  return new WorkerPool({ gone: () => {}, ...events }, entry);
+  return new WorkerPool({ gone: () => {}, ...events }, workerThreads(entry));
 }
 
 describe('app/worker-pool', () => {

@@ -109,7 +109,8 @@ export interface StartOptions {
 /** TUNSTACK_QUEUES=N runs every serve with N queues that does not say how many it wants. */
 function queuesOf(args: readonly string[]): readonly string[] {
   const queues = process.env['TUNSTACK_QUEUES'];
-  return queues === undefined || args.includes('--queues') ? [] : ['--queues', queues];
+  const said = args.includes('--queues') || args.includes('--inline');
+  return queues === undefined || said ? [] : ['--queues', queues];
 }
 
 /**

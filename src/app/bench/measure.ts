@@ -33,6 +33,8 @@ export interface Sizes {
   readonly seconds: number;
   /** Worker threads of our side. */
   readonly workers: number;
+  /** They run in the stack threads of as many queues (serve --inline). */
+  readonly inline: boolean;
   readonly congestion: Congestion;
   /** Idle connections over the device, and in memory. */
   readonly connections: number;

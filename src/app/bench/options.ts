@@ -1,4 +1,5 @@
 /** The command line of `bench`: its flags, their limits, and the sizes that follow from them. */
+import { MAX_QUEUES } from '../../socket/uapi/layout.js';
 import { UsageError } from '../command.js';
 import { type Flag, HELP_FLAG, nearest, type ParsedFlags, parseFlags } from '../flags.js';
 import { WORKERS_MAX } from '../serve-options.js';
@@ -9,6 +10,7 @@ export const BENCH_FLAGS: readonly Flag[] = [
   { name: 'pairs', value: 'N', text: 'samples of each side, in turn (5; with --quick 2)' },
   { name: 'seconds', value: 'S', text: 'length of a sample (3; with --quick 1)' },
   { name: 'workers', value: 'N', text: 'worker threads of our server (1)' },
+  { name: 'inline', text: 'our workers run in stack threads, as with serve --inline' },
   { name: 'congestion', value: 'NAME', text: 'of both sides: reno or cubic (reno)' },
   {
     name: 'connections',
@@ -80,6 +82,7 @@ function names(words: readonly string[]): Set<string> {
 export function parseBenchOptions(argv: readonly string[]): BenchOptions {
   const flags = parseFlags('bench', BENCH_FLAGS, argv, MEASURES_MAX);
   const quick = flags.given.has('quick');
+  const inline = flags.given.has('inline');
   const size = quick ? 'quick' : 'full';
   return {
     help: flags.given.has('help'),
@@ -90,7 +93,8 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
     sizes: {
       pairs: whole(flags, 'pairs', 1, PAIRS_MAX, PAIRS[size]),
       seconds: number(flags, 'seconds', 0.1, SECONDS_MAX, SECONDS[size]),
-      workers: whole(flags, 'workers', 1, WORKERS_MAX, 1),
+      workers: whole(flags, 'workers', 1, inline ? MAX_QUEUES : WORKERS_MAX, 1),
+      inline,
       congestion: congestion(flags),
       connections: whole(flags, 'connections', 1, CONNECTIONS_MAX, CONNECTIONS[size]),
       crowd: whole(flags, 'crowd', 1000, CROWD_MAX, 1_000_000),

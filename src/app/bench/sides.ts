@@ -108,6 +108,7 @@ async function startOurs(
     ...crew,
     ...['--mtu', String(mtu)],
     ...(offload ? [] : ['--no-offload']),
+    ...(sizes.inline ? ['--inline'] : []),
     ...sysctlFlags(plan, sizes),
   ];
   const { child, said } = await children.ready<{ pid: number }>([process.execPath, ...argv]);

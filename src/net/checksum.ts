@@ -6,10 +6,11 @@
  */
 import { CHECKSUM_NONE, type Skb } from './skb.js';
 
-/** Most bytes summed without folding: 2^14 words of 16 bits twice stay far below 2^31. */
-const BLOCK_BYTES = 65_536;
+/** Most bytes summed without folding: 2^19 words of 32 bits; a double is exact up to 2^21. */
+const BLOCK_BYTES: number = 2 << 20;
+const TWO_32 = 2 ** 32;
 
-/** Folds a sum of 16-bit words (any int32 ≥ 0) to 16 bits with end-around carry. */
+/** Folds a sum of 16-bit words (an integer from 0 to 2^32 - 1) to 16 bits with end-around carry. */
 function fold(sum: number): number {
   sum = (sum & 0xffff) + (sum >>> 16);
   return (sum & 0xffff) + (sum >>> 16);
@@ -21,22 +22,20 @@ function swap16(sum: number): number {
 
 /**
  * Sum of little-endian 16-bit words of at most BLOCK_BYTES bytes, folded; an odd last byte is
- * padded with 0.
+ * padded with 0. Words of 32 bits are added as doubles: their carries stay above 2^32, and a
+ * conversion costs less than taking both halves of a word apart.
  */
 function sumBlock(view: DataView, at: number, end: number): number {
-  let low = 0;
-  let high = 0;
+  let sum = 0;
   for (; at + 16 <= end; at += 16) {
-    const a = view.getInt32(at, true);
-    const b = view.getInt32(at + 4, true);
-    const c = view.getInt32(at + 8, true);
-    const d = view.getInt32(at + 12, true);
-    low += (a & 0xffff) + (b & 0xffff) + (c & 0xffff) + (d & 0xffff);
-    high += (a >>> 16) + (b >>> 16) + (c >>> 16) + (d >>> 16);
+    const a = view.getUint32(at, true) + view.getUint32(at + 4, true);
+    const b = view.getUint32(at + 8, true) + view.getUint32(at + 12, true);
+    sum += a + b;
   }
-  for (; at + 2 <= end; at += 2) low += view.getUint16(at, true);
-  if (at < end) low += view.getUint8(at);
-  return fold(fold(low) + fold(high));
+  for (; at + 2 <= end; at += 2) sum += view.getUint16(at, true);
+  if (at < end) sum += view.getUint8(at);
+  // Of a double `>>> 0` takes the low 32 bits; what is above them is below 2^20.
+  return fold(fold(sum >>> 0) + Math.floor(sum / TWO_32));
 }
 
 /**

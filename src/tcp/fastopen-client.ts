@@ -40,7 +40,8 @@ function cookieCheck(tcp: Tcp, tcb: Tcb, tfo: ActiveFastopen): boolean {
   const mtuMss = pathMtu(tcp, tcb) - HEADERS_BYTES;
   const mss = Math.min(mtuMss, known?.mss ?? advertisedMss(tcp, tcb));
   const userMss = tcb.userMss > 0 ? Math.min(mss, tcb.userMss) : mss;
-  tfo.spaceBytes = Math.max(0, userMss - OPTION_SPACE_BYTES);
+  // Never 0: tcp_min_snd_mss is 48 at least, however little the peer has announced.
+  tfo.spaceBytes = Math.max(userMss, tcp.net.sysctl.tcpMinSndMss) - OPTION_SPACE_BYTES;
   if (inPause(tcp, tfo)) return false;
   if ((tcp.net.sysctl.tcpFastopen & TFO_CLIENT_NO_COOKIE) !== 0 || tcb.fastopenNoCookie) {
     return true;

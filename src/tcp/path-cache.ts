@@ -4,6 +4,7 @@
  * same host need not find out by a loss. What is known grows old, so that a path that has become
  * better is noticed. What a connection does when it is told is input/icmp-error.ts.
  */
+import { syncMss } from './mss.js';
 import { PMTUDISC_PROBE, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 
@@ -53,4 +54,15 @@ export function recallPath(tcp: Tcp, tcb: Tcb): void {
   const path = tcp.paths.get(tcb.daddr, tcp.net.nowUs);
   tcb.pmtu = path === null ? 0 : path.mtu;
   tcb.pmtuLocked = path?.locked ?? false;
+}
+
+/**
+ * Nothing comes through: IP is to doubt the way (RFC 1122 3.3.1.4; Linux: dst_negative_advice).
+ * There is no second gateway to turn to, and each packet looks its device up anyway; what is left
+ * is the path MTU, which may have been told too long ago.
+ */
+export function negativeAdvice(tcp: Tcp, tcb: Tcb): void {
+  if (tcb.pmtu === 0) return;
+  recallPath(tcp, tcb);
+  syncMss(tcp, tcb, tcb.mssClamp);
 }

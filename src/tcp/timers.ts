@@ -20,6 +20,7 @@ import {
   timewaitKill,
 } from './minisocks.js';
 import { mtuBlackHole } from './mtu-probe.js';
+import { negativeAdvice } from './path-cache.js';
 import { cwndReduction } from './prr.js';
 import { rackReoTimeout } from './rack.js';
 import { enterLoss, enterRecovery } from './recovery.js';
@@ -50,7 +51,9 @@ import {
 
 /**
  * What doubling waits of a kernel take more than ours: its RTO is no less than the floor and a
- * tick, and its longer timers go in steps. Measured with next to no round-trip time.
+ * tick, and its longer timers go in steps. Fitted to a kernel with HZ=250 and next to no
+ * round-trip time; a tick of 4 ms is 2 % of the floor. With another HZ the limits that are this
+ * near may be one time-out off.
  */
 const KERNEL_LATENESS = 0.035;
 /** Retries of an orphan whose peer answers, when tcp_orphan_retries is 0. */
@@ -137,7 +140,7 @@ function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
     tcb.retransStampUs = tcp.net.nowUs;
   }
   if (!probing) tcp.net.count(Mib.TCPTimeouts);
-  if (!probing && timedOut(tcb, tcp.net.sysctl.tcpRetries1, RTO_MIN_US)) mtuBlackHole(tcp, tcb);
+  if (!probing && timedOut(tcb, tcp.net.sysctl.tcpRetries1, RTO_MIN_US)) doubtPath(tcp, tcb);
   const tired = givesUp(tcp, tcb);
   fastopenDetectBlackhole(tcp, tcb, tired);
   if (tcb.orphan && outOfResources(tcp, tcb, tcb.rtoUs < rtoMaxUs(tcb) || !tired)) return;
@@ -155,6 +158,15 @@ function retransmitTimer(tcp: Tcp, tcb: Tcb): void {
   tcb.rtoUs = Math.min(tcb.rtoUs * 2, rtoMaxUs(tcb));
   armXmitTimer(tcb, TIME_RETRANS, clampedRtoUs(tcp, tcb, tcb.rtoUs));
   tcp.mark(tcb, PENDING_HEAD);
+}
+
+/**
+ * R1 is reached (RFC 9293 MUST-20, SHLD-10): perhaps the packets are too large, or the path is not
+ * what it was.
+ */
+function doubtPath(tcp: Tcp, tcb: Tcb): void {
+  mtuBlackHole(tcp, tcb);
+  negativeAdvice(tcp, tcb);
 }
 
 /** Counts what the time-out says of the recovery that it interrupts. */
@@ -270,6 +282,7 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
     abandon(tcp, tcb);
     return;
   }
+  if (!child && tcb.retransmits > 0) negativeAdvice(tcp, tcb);
   tcp.net.count(Mib.TCPTimeouts);
   tcp.net.count(Mib.TCPSynRetrans);
   tcp.net.count(Mib.TcpRetransSegs);

@@ -43,10 +43,9 @@ export const REMARKS: Readonly<Record<string, Remark>> = {
       'state is left out',
   ),
   'MUST-15': note('IPv4 only'),
-  'MUST-20': partly(
-    'R2 closes, and at R1 (tcp_retries1) the search for the path MTU begins if tcp_mtu_probing ' +
-      'says so; IP gets no advice: each packet looks its device up anew, and there is no second ' +
-      'gateway to turn to. Linux would look up, too, whether a path MTU it was told has grown old',
+  'MUST-20': note(
+    'after R1 (tcp_retries1) the way is doubted: its path MTU is looked up again and, if ' +
+      'tcp_mtu_probing says so, searched; there is no second gateway to turn to',
   ),
   'MUST-21': note('TCP_USER_TIMEOUT; TCP_SYNCNT for a SYN; tcp_retries2 for all'),
   'MUST-23': linux(
@@ -78,7 +77,7 @@ export const REMARKS: Readonly<Record<string, Remark>> = {
   'SHLD-4': note('the new SYN is taken; TIME-WAIT is not returned to if it was an old duplicate'),
   'SHLD-6': absent('the MTU of a TUN does not change from packet to packet'),
   'SHLD-9': linux('nobody is told; TCP_INFO counts the retransmissions for who asks'),
-  'SHLD-10': absent('only the search for the path MTU begins at R1, see MUST-20'),
+  'SHLD-10': note('counted as the time that tcp_retries1 doublings of 200 ms take, as in Linux'),
   'SHLD-13': application('the demo server and the socket layer do not use it'),
   'SHLD-14': note(
     'with a window scale the field rounds down, so that the edge may seem to move back by less ' +

@@ -310,6 +310,43 @@ describe('tcp: path MTU discovery', () => {
     expect(c.host.stack.sock(c.fd)!.sndMss).to.equal(960);
   });
 
+  // RFC 9293 MUST-20.
+  it('a path that is doubted after R1 is looked up again: what is too old no longer holds', () => {
+    for (const [ageSeconds, mtu] of [
+      [500, 1000],
+      [650, 0],
+    ] as const) {
+      const c = conversation({ parkAfterUs: Infinity });
+      established(c);
+      outstanding(c);
+      c.peer.icmp(UNREACHABLE, FRAG_NEEDED, 1000);
+      c.peer.in('. 1:1(0) ack 3001');
+      c.host.advance(ageSeconds * 1000);
+      c.host.sent.length = 0;
+      const tcb = c.host.stack.sock(c.fd)!;
+      c.host.write(c.fd, new Uint8Array(1460));
+      // SHLD-10: not before the third retransmission, at 1.4 s; the limit is 3 s after the first.
+      c.host.advance(6199);
+      expect([tcb.pmtu, tcb.sndMss, tcb.retransmits]).to.deep.equal([1000, 960, 4]);
+      c.host.advance(2);
+      expect([tcb.pmtu, tcb.retransmits]).to.deep.equal([mtu, 5]);
+      expect(tcb.sndMss).to.equal(mtu === 0 ? 1460 : 960);
+    }
+  });
+
+  it('each SYN but the first looks the path up again', () => {
+    const c = conversation();
+    synSent(c);
+    c.peer.icmp(UNREACHABLE, FRAG_NEEDED, 1000);
+    const tcb = c.host.stack.sock(c.fd)!;
+    // As if the knowledge of another connection had been newer.
+    c.host.stack.tcp.paths!.set(tcb.daddr, 1200, false, c.host.nowUs);
+    c.host.advance(1000);
+    expect(tcb.pmtu).to.equal(1000);
+    c.host.advance(1000);
+    expect(tcb.pmtu).to.equal(1200);
+  });
+
   it('a request does not care', () => {
     const c = conversation();
     synReceived(c);

@@ -189,6 +189,17 @@ describe('tcp: receive window', () => {
     r.peer.out(`. 1:1(0) ack ${taken + 1} win 9`);
   });
 
+  it('what is left of a scaled window is rounded down, not up', () => {
+    const r = rig({ syn: '<mss 1460,nop,wscale 7>' });
+    const taken = fill(r, 2048);
+    const { rcvSpace, rcvWscale } = r.tcb;
+    expect([rcvSpace, rcvWscale]).to.deep.equal([65_536, 10]);
+    // 5000 bytes are free: four units and a part of one.
+    r.host.read(r.fd, taken - rcvSpace + 5000);
+    r.peer.in(`. ${taken}:${taken}(0) ack 1`);
+    r.peer.out(`. 1:1(0) ack ${taken + 1} win 4`);
+  });
+
   it('segments below the unit of the scale cannot keep it open for ever', () => {
     const r = rig({ syn: '<mss 1460,nop,wscale 7>' });
     const taken = fill(r, 1000);

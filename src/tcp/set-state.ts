@@ -4,7 +4,7 @@
  * socket out of the lookup tables when it closes, and publishes. Also the end of a connection: what
  * happens to memory and descriptor.
  */
-import { assert } from '../net/assert.js';
+import { AssertionError, assert } from '../net/assert.js';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../net/epoll-bits.js';
 import { Mib } from '../net/mib.js';
 import { inetPutPort } from '../reuseport/bhash.js';
@@ -40,10 +40,7 @@ const CURR_ESTAB = states(TCP_ESTABLISHED, TCP_CLOSE_WAIT);
 /** Moves `tcb` to state `to`; `events` are EPOLL* bits that newly hold. */
 export function setState(tcp: Tcp, tcb: Tcb, to: number, events = 0): void {
   const from = tcb.state;
-  assert(
-    ((TRANSITIONS[from]! >>> to) & 1) === 1,
-    `TCP state ${STATE_NAMES[from]} → ${STATE_NAMES[to]} of fd ${tcb.fd}`,
-  );
+  if (((TRANSITIONS[from]! >>> to) & 1) === 0) badTransition(tcb, to);
   const wasUp = inStates(from, CURR_ESTAB);
   const isUp = inStates(to, CURR_ESTAB);
   if (isUp && !wasUp) tcp.net.count(Mib.TcpCurrEstab);
@@ -59,6 +56,13 @@ export function setState(tcp: Tcp, tcb: Tcb, to: number, events = 0): void {
   tcb.state = to;
   tcp.net.trace?.state?.(tcb.fd, from, to);
   publishState(tcp, tcb, events);
+}
+
+/** The message is made only here: it takes longer than the rest of a change of state. */
+function badTransition(tcb: Tcb, to: number): never {
+  throw new AssertionError(
+    `TCP state ${STATE_NAMES[tcb.state]} → ${STATE_NAMES[to]} of fd ${tcb.fd}`,
+  );
 }
 
 /** Linux: sk->sk_prot->unhash, and the port unless bind() asked for it. */

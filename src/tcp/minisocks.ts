@@ -18,6 +18,8 @@ import type { Tcp } from './tcp.js';
 
 /** RFC 9293 MUST-13: 2 MSL, 60 s as in Linux. */
 export const TIME_WAIT_US = 60_000_000;
+/** As often doubled RTO_INITIAL_US is above RTO_MAX_US, and no int32 is left by a shift. */
+const DOUBLINGS_MOST = 7;
 
 /**
  * A half-open connection (SYN received, SYN-ACK sent) of a passive open: a full socket in
@@ -112,7 +114,7 @@ export function requestLeave(req: RequestSock): void {
 
 /** How long the SYN-ACK timer runs now, µs: no knob bounds it (Linux: tcp_reqsk_timeout). */
 export function requestTimeoutUs(req: RequestSock): number {
-  return Math.min(RTO_INITIAL_US * 2 ** req.timeouts, RTO_MAX_US);
+  return Math.min(RTO_INITIAL_US << Math.min(req.timeouts, DOUBLINGS_MOST), RTO_MAX_US);
 }
 
 /** Forgets a half-open connection; nothing goes on the wire. */

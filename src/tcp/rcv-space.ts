@@ -33,7 +33,7 @@ export function offeredSpace(tcb: Tcb): number {
  */
 export function initReceiveSpace(tcb: Tcb, advmss: number): void {
   const space = tcb.rcvSpace;
-  let clamp = Math.min(WINDOW_FIELD_MOST * 2 ** tcb.rcvWscale, offeredSpace(tcb));
+  let clamp = Math.min(WINDOW_FIELD_MOST << tcb.rcvWscale, offeredSpace(tcb));
   if (clamp > 2 * advmss && clamp + advmss > space) clamp = Math.max(2 * advmss, space - advmss);
   tcb.windowClamp = clamp;
   tcb.rcvSsthresh = Math.min(tcb.rcvWnd, clamp);

@@ -23,8 +23,8 @@ export function receiveWindow(tcb: Tcb): number {
  * @param wscale the window scale that both sides want, or 0
  */
 export function initialWindow(tcp: Tcp, space: number, mss: number, wscale: number): number {
-  const most = tcp.net.sysctl.profile === '5.0' ? 1 : 2 ** wscale;
-  return Math.min(WINDOW_FIELD_MOST * most, space > mss ? space - (space % mss) : space);
+  const shift = tcp.net.sysctl.profile === '5.0' ? 0 : wscale;
+  return Math.min(WINDOW_FIELD_MOST << shift, space > mss ? space - (space % mss) : space);
 }
 
 /**
@@ -35,7 +35,7 @@ export function windowScale(tcp: Tcp, tcb: Tcb): number {
   const { tcpRmemMax, rmemMax } = tcp.net.sysctl;
   let space = tcb.rcvBufLocked ? tcb.rcvSpace : Math.max(tcb.rcvSpace, tcpRmemMax, rmemMax);
   if (tcb.userClamp > 0) space = Math.min(space, tcb.userClamp);
-  return Math.min(14, Math.max(0, Math.floor(Math.log2(space)) - 15));
+  return Math.min(14, Math.max(0, 31 - Math.clz32(space) - 15));
 }
 
 /**

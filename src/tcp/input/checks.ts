@@ -134,7 +134,7 @@ function disorderedAck(tcb: Tcb, seg: Segment): boolean {
     seg.endSeq === seg.seq &&
     seg.seq === tcb.rcvNxt &&
     seg.ack === tcb.sndUna &&
-    !(after(seg.seq, tcb.sndWl1) || seg.wnd * 2 ** tcb.sndWscale > tcb.sndWnd) &&
+    !(after(seg.seq, tcb.sndWl1) || seg.wnd << tcb.sndWscale > tcb.sndWnd) &&
     ((tcb.tsRecent - seg.tsval) | 0) <= (tcb.rtoUs * 1.2) / 1000
   );
 }

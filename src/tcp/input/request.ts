@@ -233,7 +233,7 @@ function startFromRequest(
     child.sndWscale = req.peerWscale;
     child.rcvWscale = req.rcvWscale;
   }
-  child.sndWnd = seg.wnd * 2 ** child.sndWscale;
+  child.sndWnd = seg.wnd << child.sndWscale;
   child.maxWindow = child.sndWnd;
   recallPath(tcp, child);
   syncMss(tcp, child, req.mss);

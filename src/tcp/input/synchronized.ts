@@ -86,7 +86,7 @@ function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
     tcp.wiring.sendReset(tcp, seg);
     return false;
   }
-  tcb.sndWnd = seg.wnd * 2 ** tcb.sndWscale;
+  tcb.sndWnd = seg.wnd << tcb.sndWscale;
   tcb.maxWindow = Math.max(tcb.maxWindow, tcb.sndWnd);
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;

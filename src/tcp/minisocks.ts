@@ -75,6 +75,15 @@ export class RequestSock extends TcpSock {
   }
 }
 
+/** A request of `listener`'s, in an object that is spare or a new one. */
+export function newRequest(tcp: Tcp, listener: Tcb): RequestSock {
+  const req = tcp.spareRequests.take();
+  if (req === undefined) return new RequestSock(tcp, listener);
+  tcp.spareRequests.renew(req, () => new RequestSock(tcp, listener));
+  req.listener = listener;
+  return req;
+}
+
 /**
  * Puts `req` into ehash and its listener's SYN queue. False: the 4-tuple is taken (a duplicate SYN
  * raced).
@@ -95,6 +104,7 @@ export function requestUnlink(tcp: Tcp, req: RequestSock): void {
   tcp.net.timers.cancel(req);
   req.pending = 0;
   requestLeave(req);
+  tcp.spareRequests.retire(req);
 }
 
 /**
@@ -183,8 +193,15 @@ export function timewaitReplace(
   return tw;
 }
 
+function newTimewait(tcp: Tcp): TimewaitSock {
+  const tw = tcp.spareTimewaits.take();
+  if (tw === undefined) return new TimewaitSock(tcp);
+  tcp.spareTimewaits.renew(tw, () => new TimewaitSock(tcp));
+  return tw;
+}
+
 function timewaitOf(tcp: Tcp, tcb: Tcb, substate: number): TimewaitSock {
-  const tw = new TimewaitSock(tcp);
+  const tw = newTimewait(tcp);
   tw.substate = substate;
   tw.daddr = tcb.daddr;
   tw.dport = tcb.dport;
@@ -216,4 +233,5 @@ export function timewaitKill(tcp: Tcp, tw: TimewaitSock): void {
   inetEhashRemove(tcp.hashinfo, tw);
   inetPutPort(tcp.hashinfo, tw);
   tcp.timewaits--;
+  tcp.spareTimewaits.retire(tw);
 }

@@ -11,9 +11,11 @@
 import { CellStore } from '../net/cell-store.js';
 import { cubicState } from './cong/cubic.js';
 import { Counts } from './counts.js';
+import { type Fill, fillLike } from './fields.js';
 import { MinFilter } from './min-filter.js';
 import { RecordCodec, Shape } from './record.js';
 import { Sender } from './sender.js';
+import { Spares } from './spares.js';
 import { TCP_ESTABLISHED } from './state.js';
 import { Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -30,13 +32,13 @@ const LOOKED_AT_MOST = 256;
 const PARKED_MOST = 64;
 /** Between two looks of one round, µs. */
 const LOOK_US = 1000;
-/** Objects that wait for a connection; what is above is garbage. */
-const SPARE_MOST = 4096;
 
 /** Fields that follow from the descriptor, or are set when a connection is woken. */
 const NOT_RECORDED: readonly (keyof Tcb)[] = [
   ...(['tcp', 'fd', 'at', 'rcvRing', 'sndRing', 'bindIndex', 'lastActiveUs'] as const),
 ];
+
+const zeroCounts: Fill = fillLike(new Counts());
 
 /** The shape of a TCB whose usual values are those of `tcb`. */
 function shapeLike(tcb: Tcb): Shape {
@@ -62,15 +64,12 @@ export class Parking {
   private readonly codec = new RecordCodec();
   /** The record of each parked descriptor, 0 = not parked. */
   private readonly recordOf: Int32Array;
-  private readonly spare: Tcb[] = [];
-  /** Of connections that have ended in this turn: whoever ended them may still look at them. */
-  private readonly retired: Tcb[] = [];
+  private readonly spare: Spares<Tcb> = new Spares([...NOT_RECORDED, 'counts']);
   /** Connections with an object of their own when the hand began its round, and since. */
   private awake = 0;
   private awakeSoFar = 0;
-  /** How TCBs are recorded: like the first that was; and one as it is new. */
+  /** How TCBs are recorded: like the first that was. */
   private shape: Shape | null = null;
-  private fresh: Shape | null = null;
   /** Next descriptor to look at, and whether some of this round were too young. */
   private hand = 0;
   private again = false;
@@ -103,7 +102,9 @@ export class Parking {
    * something that only time keeps from being parked.
    */
   turn(nowUs: number): void {
-    if (this.retired.length > 0) this.reclaim();
+    this.spare.reclaim();
+    this.tcp.spareRequests.reclaim();
+    this.tcp.spareTimewaits.reclaim();
     if (nowUs < this.dueUs) return;
     const restUs = this.afterUs * Math.min(1, CROWD / this.awake);
     const { socks } = this.tcp;
@@ -135,14 +136,7 @@ export class Parking {
   retire(tcb: Tcb): void {
     // Requests may refer to what was a listener once.
     if (this.afterUs === Infinity || tcb.listen !== null || tcb.reuseportCb !== null) return;
-    this.retired.push(tcb);
-  }
-
-  private reclaim(): void {
-    for (const tcb of this.retired) {
-      if (!tcb.dirty && this.spare.length < SPARE_MOST) this.spare.push(tcb);
-    }
-    this.retired.length = 0;
+    this.spare.retire(tcb);
   }
 
   private park(tcb: Tcb): void {
@@ -154,13 +148,13 @@ export class Parking {
     this.recordOf[fd] = this.store.put(codec.words, codec.encode(this.shape, tcb));
     tcp.socks[fd] = null;
     this.parked++;
-    if (this.spare.length < SPARE_MOST) this.spare.push(tcb);
+    this.spare.add(tcb);
   }
 
   /** The object of a parked connection, as it was. */
   wake(fd: number): Tcb {
     const { tcp, codec } = this;
-    const tcb = this.spare.pop() ?? new Tcb(tcp, fd);
+    const tcb = this.spare.take() ?? new Tcb(tcp, fd);
     this.store.remove(this.recordOf[fd]!, codec.words);
     this.recordOf[fd] = 0;
     codec.decode(this.shape!, tcb);
@@ -177,12 +171,10 @@ export class Parking {
   /** A TCB for the new descriptor `fd`, in an object that is spare or a new one. */
   newTcb(fd: number): Tcb {
     const { tcp } = this;
-    const tcb = this.spare.pop();
+    const tcb = this.spare.take();
     if (tcb === undefined) return new Tcb(tcp, fd);
-    this.fresh ??= new Shape(new Tcb(tcp, fd), () => tcb, NOT_RECORDED, {
-      counts: new Shape(new Counts(), () => new Counts()),
-    });
-    this.fresh.reset(tcb);
+    this.spare.renew(tcb, () => new Tcb(tcp, fd));
+    zeroCounts(tcb.counts);
     tcb.bindIndex = -1;
     tcb.lastActiveUs = 0;
     tcb.begin(fd);

@@ -8,6 +8,7 @@
  */
 import { assert } from '../net/assert.js';
 import { cellWords } from '../net/cell-store.js';
+import { type Compare, type Fill, fieldCompare, fieldFill } from './fields.js';
 
 type Fields = Record<string, unknown>;
 
@@ -65,21 +66,6 @@ class KeptObjects {
   }
 }
 
-/** Writes to `hits` which fields of an object are not `usual`; how many there are. */
-type Compare = (object: object, usual: readonly unknown[], hits: Int32Array) => number;
-type Fill = (object: object, usual: readonly unknown[]) => void;
-
-/**
- * Functions that name each field: to go through a list of names costs tens of times as much, as the
- * engine then looks each of them up.
- */
-function compiled(keys: readonly string[], filled: readonly boolean[]): [Compare, Fill] {
-  const tests = keys.map((key, i) => `if (o.${key} !== u[${i}]) hits[n++] = ${i};`);
-  const stores = keys.map((key, i) => (filled[i] ? `o.${key} = u[${i}];` : ''));
-  const compare = new Function('o', 'u', 'hits', `let n = 0;${tests.join('')}return n;`);
-  return [compare as Compare, new Function('o', 'u', stores.join('')) as Fill];
-}
-
 /** What is known of the objects of one class. */
 export class Shape {
   /** Fields that a record has, and of each the value that takes no room: of parts null. */
@@ -114,17 +100,12 @@ export class Shape {
     this.partsAt = [...this.parts.keys()].filter((i) => this.parts[i] !== null);
     this.make = make;
     this.hits = new Int32Array(this.keys.length);
-    const filled = this.parts.map((part) => part === null);
-    [this.compare, this.fill] = compiled(this.keys, filled);
-  }
-
-  /** Gives all fields of `object` and of its parts their usual values. */
-  reset(object: object): void {
-    this.fill(object, this.usual);
-    for (const i of this.partsAt) {
-      const part = (object as Fields)[this.keys[i]!];
-      if (part !== null) this.parts[i]!.reset(part as object);
-    }
+    this.compare = fieldCompare(this.keys, this.usual);
+    const whole = [...this.keys.keys()].filter((i) => this.parts[i] === null);
+    this.fill = fieldFill(
+      whole.map((i) => this.keys[i]!),
+      whole.map((i) => this.usual[i]),
+    );
   }
 }
 
@@ -168,7 +149,7 @@ export class RecordCodec {
 
   private write(shape: Shape, object: Fields): void {
     const { keys, parts, hits } = shape;
-    const count = shape.compare(object, shape.usual, hits);
+    const count = shape.compare(object, hits);
     let next = 0;
     for (let n = 0; n < count; n++) {
       const i = hits[n]!;
@@ -225,7 +206,7 @@ export class RecordCodec {
 
   private read(shape: Shape, object: Fields): void {
     const { keys, parts, partsAt } = shape;
-    shape.fill(object, shape.usual);
+    shape.fill(object);
     let part = 0;
     for (let i = this.nextField(0); i >= 0; i = this.nextField(i + 1)) {
       for (; partsAt[part]! < i; part++) object[keys[partsAt[part]!]!] = null;

@@ -29,6 +29,8 @@ export abstract class TcpSock extends SockCommon implements TimerEntry {
   pending = 0;
   dirty = false;
   dirtyNext: TcpSock | null = null;
+  /** The socket has ended, and the object waits for another (spares.ts). */
+  retired = false;
 
   constructor(tcp: Tcp, kind: number) {
     super(kind);

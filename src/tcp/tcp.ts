@@ -20,6 +20,7 @@ import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
 import type { TcpSock } from './sock.js';
+import { Spares } from './spares.js';
 import type { CookieKeys } from './syncookies.js';
 import type { Tcb } from './tcb.js';
 
@@ -99,6 +100,9 @@ export class Tcp {
   readonly tsKeys: Int32Array;
   /** Where idle connections are. */
   readonly parking: Parking;
+  /** Objects of small sockets that have ended. */
+  readonly spareRequests: Spares<RequestSock> = new Spares(['tcp', 'listener']);
+  readonly spareTimewaits: Spares<TimewaitSock> = new Spares(['tcp']);
 
   /** @param parkAfterUs when a quiet connection is parked; Infinity = never */
   constructor(net: NetNs, hashinfo: InetHashinfo, events: ReadyListener, parkAfterUs?: number) {

@@ -124,13 +124,4 @@ describe('record', () => {
     codec.encode(shape, Object.assign(new Outer(), { link: {} }));
     expect(codec.keptObjects).to.equal(1);
   });
-
-  it('can make an object usual again', () => {
-    const fresh = new Shape(new Outer(), () => new Outer(), ['other'], {
-      inner: new Shape(new Inner(), () => new Inner()),
-    });
-    const object = Object.assign(used(), { other: 3 });
-    fresh.reset(object);
-    expect(object).to.deep.equal(Object.assign(new Outer(), { other: 3 }));
-  });
 });

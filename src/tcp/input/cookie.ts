@@ -5,7 +5,7 @@
  */
 import { Mib } from '../../net/mib.js';
 import { acceptQueueIsFull } from '../accept-queue.js';
-import { RequestSock, requestAdd, requestDrop } from '../minisocks.js';
+import { newRequest, type RequestSock, requestAdd, requestDrop } from '../minisocks.js';
 import { offeredSpace } from '../rcv-space.js';
 import { initialWindow, windowScale } from '../rcv-window.js';
 import type { Segment } from '../segment.js';
@@ -39,6 +39,7 @@ export function sendCookie(tcp: Tcp, req: RequestSock, seg: Segment): void {
   else listener.listen!.overflowUs = net.nowUs;
   net.count(Mib.SyncookiesSent);
   tcp.mark(req, PENDING_SYNACK);
+  tcp.spareRequests.retire(req);
 }
 
 function overflowUs(listener: Tcb): number {
@@ -57,7 +58,7 @@ export function cookieArrives(tcp: Tcp, listener: Tcb, seg: Segment): boolean {
     return false;
   }
   net.count(Mib.SyncookiesRecv);
-  const req = new RequestSock(tcp, listener);
+  const req = newRequest(tcp, listener);
   if (!recall(tcp, req, seg, mss)) return false;
   // The window is reckoned anew, by the peer's segment size: ours was not remembered.
   req.rcvWnd = initialWindow(tcp, offeredSpace(listener), mss, req.rcvWscale);

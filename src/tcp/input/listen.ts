@@ -7,7 +7,7 @@ import { Mib } from '../../net/mib.js';
 import { synQueueFull } from '../../reuseport/profile.js';
 import { acceptQueueIsFull } from '../accept-queue.js';
 import { tryFastopen } from '../fastopen.js';
-import { RequestSock, requestAdd } from '../minisocks.js';
+import { newRequest, requestAdd } from '../minisocks.js';
 import { peerIsProven } from '../proven-peers.js';
 import { secureTcpSeq } from '../secure-seq.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
@@ -51,7 +51,7 @@ function connRequest(tcp: Tcp, listener: Tcb, seg: Segment, isn: number): void {
     net.count(Mib.ListenDrops);
     return;
   }
-  const req = new RequestSock(tcp, listener);
+  const req = newRequest(tcp, listener);
   fillRequest(tcp, req, seg);
   if (cookie) {
     sendCookie(tcp, req, seg);

@@ -54,7 +54,9 @@ class Watch {
     this.rcvNxt = tcb.rcvNxt;
     this.rcvEdge = (tcb.rcvWup + tcb.rcvWnd) | 0;
     this.sndUna = tcb.sndUna;
-    this.sndEdge = (tcb.sndUna + tcb.sndWnd) | 0;
+    // What left before the first look may have been within a window that is smaller by now.
+    const edge = (tcb.sndUna + tcb.sndWnd) | 0;
+    this.sndEdge = ((tcb.sndNxt - edge) | 0) > 0 ? tcb.sndNxt : edge;
   }
 
   isOf(tcb: Tcb): boolean {

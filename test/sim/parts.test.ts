@@ -267,4 +267,24 @@ describe('sim: invariants', () => {
     expect(() => invariants.check()).to.not.throw();
     expect(invariants.checks).to.equal(4);
   });
+
+  it('a window may have become smaller before the first look, but nothing more may leave', () => {
+    const host = new MemoryStack({ arenaBytes: 8 << 20 });
+    const listener = host.listen(80);
+    const invariants = new Invariants({ stack: host.stack, index: 0 } as unknown as SimHost);
+    const peer = new Peer(host);
+    peer.in('S 0:0(0) win 65535 <mss 1460>');
+    peer.out('S. 0:0(0) ack 1 <...>');
+    peer.in('. 1:1(0) ack 1 win 65535');
+    const fd = host.accept(listener);
+    const tcb = host.stack.sock(fd)!;
+    host.write(fd, new Uint8Array(100));
+    host.poll();
+    peer.out('P. 1:101(100) ack 1');
+    peer.in('. 1:1(0) ack 11 win 0');
+    expect([(tcb.sndNxt - tcb.sndUna) | 0, tcb.sndWnd]).to.deep.equal([90, 0]);
+    expect(() => invariants.check()).to.not.throw();
+    tcb.sndNxt = (tcb.sndNxt + 1) | 0;
+    expect(() => invariants.check()).to.throw("1 bytes beyond the peer's");
+  });
 });

@@ -63,8 +63,10 @@ export function attachSendRing(tcp: Tcp, tcb: Tcb): boolean {
   if (tcp.ctl[tcb.sndRing + RING_PAGE] !== 0) return true;
   const { tcpWmemDefault, tcpWmemMax } = tcp.net.sysctl;
   let limit = tcp.ctl[tcb.sndRing + RING_LIMIT]!;
-  if (!tcb.sndBufLocked) {
-    limit = Math.min(Math.max(SEND_RING_BYTES, tcpWmemDefault), tcpWmemMax, RING_MAX_BYTES);
+  if (!tcb.sndBufLocked || limit === 0) {
+    // SO_BUF_LOCK alone locks what a socket begins with.
+    const least = tcb.sndBufLocked ? tcpWmemDefault : Math.max(SEND_RING_BYTES, tcpWmemDefault);
+    limit = Math.min(least, tcpWmemMax, RING_MAX_BYTES);
     tcp.ctl[tcb.sndRing + RING_LIMIT] = limit;
   }
   return attach(tcp, tcb, tcb.sndRing, ringCapacityFor(limit));

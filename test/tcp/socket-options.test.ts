@@ -141,6 +141,13 @@ describe('tcp: what options do', () => {
     expect([r.tcb.sndBufLocked, r.tcb.rcvBufLocked]).to.deep.equal([false, true]);
   });
 
+  it('SO_BUF_LOCK before anything was written locks what there is by default', () => {
+    const r = rig({ listenerOptions: [[SOL_SOCKET, SO_BUF_LOCK, 3]] });
+    const sndbuf = get(r, SOL_SOCKET, SO_SNDBUF);
+    expect(r.host.write(r.fd, pattern(sndbuf + 1000))).to.equal(sndbuf);
+    expect(get(r, SOL_SOCKET, SO_SNDBUF)).to.equal(sndbuf);
+  });
+
   it('times: rounded up to ticks, none and never, what is no time', () => {
     const r = rig();
     const out = new Int32Array(2);

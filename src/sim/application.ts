@@ -19,11 +19,11 @@ import {
   TCP_FASTOPEN,
 } from '../socket/uapi/constants.js';
 import { TCP_ESTABLISHED } from '../tcp/state.js';
-import { type Dice, Dice as DiceOf, FOR_CHILD } from './dice.js';
+import { type Dice, Dice as DiceOf, FOR_CHILD, FOR_RARE } from './dice.js';
 import { Endpoint, type EndpointWorld, makePlan } from './endpoint.js';
 import { must } from './failure.js';
 import type { SimHost } from './host.js';
-import { drawOption, drawQuestion, SELECTORS } from './knobs.js';
+import { drawOption, drawQuestion, drawRareOption, SELECTORS } from './knobs.js';
 import type { SimParameters } from './parameters.js';
 
 /** Where servers listen; the first is always there. */
@@ -268,6 +268,18 @@ export class Application {
     const { level, name, value, value2 } = drawOption(dice);
     const wanted = this.parameters.faults.has('options') && dice.chance(0.5);
     if (wanted) this.host.stack.setsockopt(fd, level, name, value, value2);
+    this.setRare(fd, name, value);
+  }
+
+  /** Dice of its own, fixed by what another option would have been. */
+  private setRare(fd: number, ...labels: readonly number[]): void {
+    const { faults, seed } = this.parameters;
+    if (!faults.has('rare')) return;
+    const dice = new DiceOf(FOR_RARE, seed, this.host.index, fd, ...labels);
+    if (dice.chance(0.7)) return;
+    const { level, name, value } = drawRareOption(dice);
+    const result = this.host.stack.setsockopt(fd, level, name, value, 0);
+    this.host.did(result === 0 ? 'setsockopt rare' : 'setsockopt refused');
   }
 
   /** A call that the dice choose. */
@@ -334,6 +346,7 @@ export class Application {
   private setSome(dice: Dice): void {
     const fd = this.someFd(dice);
     const { level, name, value, value2 } = drawOption(dice);
+    this.setRare(fd, name, value);
     if (!this.parameters.faults.has('options')) return;
     const result = this.host.stack.setsockopt(fd, level, name, value, value2);
     this.host.did(result === 0 ? 'setsockopt' : 'setsockopt refused');

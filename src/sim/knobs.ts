@@ -4,24 +4,32 @@
  */
 import {
   IP_BIND_ADDRESS_NO_PORT,
+  IP_FREEBIND,
   IP_LOCAL_PORT_RANGE,
+  IP_MINTTL,
   IP_MTU_DISCOVER,
   IP_TOS,
+  IP_TRANSPARENT,
   IP_TTL,
   IPPROTO_IP,
   IPPROTO_TCP,
+  SO_BUF_LOCK,
   SO_DETACH_REUSEPORT_BPF,
   SO_INCOMING_CPU,
   SO_KEEPALIVE,
   SO_LINGER,
+  SO_MARK,
+  SO_MAX_PACING_RATE,
   SO_OOBINLINE,
   SO_PRIORITY,
   SO_RCVBUF,
+  SO_RCVBUFFORCE,
   SO_RCVLOWAT,
   SO_RCVTIMEO,
   SO_REUSEADDR,
   SO_REUSEPORT,
   SO_SNDBUF,
+  SO_SNDBUFFORCE,
   SO_SNDTIMEO,
   SOL_SOCKET,
   TCP_CONGESTION,
@@ -40,6 +48,7 @@ import {
   TCP_NODELAY,
   TCP_NOTSENT_LOWAT,
   TCP_QUICKACK,
+  TCP_SAVE_SYN,
   TCP_SYNCNT,
   TCP_USER_TIMEOUT,
   TCP_WINDOW_CLAMP,
@@ -113,6 +122,28 @@ const SYSCTLS: readonly (readonly [name: string, values: readonly string[]])[] =
   [`${TCP}pacing_ca_ratio`, ['0', '120']],
 ];
 
+/** The search for the path MTU (RFC 4821). */
+const PROBING: typeof SYSCTLS = [
+  [`${TCP}mtu_probing`, ['1', '1', '2']],
+  [`${TCP}base_mss`, ['48', '512', '1024', '1024', '8000']],
+  [`${TCP}mtu_probe_floor`, ['48', '48', '500']],
+  [`${TCP}probe_threshold`, ['0', '8', '8', '200']],
+  [`${TCP}probe_interval`, ['0', '1', '600', '600']],
+  // Black holes are noticed before the connection is given up.
+  [`${TCP}retries1`, ['0', '1', '3']],
+];
+
+const KEYS = ['01234567-89abcdef-02468ace-13579bdf', '13579bdf-02468ace-89abcdef-01234567'];
+
+/** What hardly anybody turns. */
+const RARE: typeof SYSCTLS = [
+  [`${TCP}fastopen_key`, [KEYS[0]!, KEYS.join(), KEYS.toReversed().join()]],
+  ['net.ipv4.ip_nonlocal_bind', ['0', '1']],
+  ['net.ipv4.ip_unprivileged_port_start', ['0', '81', '8081']],
+  ['net.ipv4.icmp_ratemask', ['0', '6168', '2147483647']],
+  ['net.ipv4.icmp_echo_ignore_all', ['0', '1']],
+];
+
 /** Tables of a simulated host are small: there are many hosts. */
 const ALWAYS: Readonly<Record<string, string>> = { 'net.ipv4.tcp_ehash_entries': '256' };
 
@@ -125,6 +156,15 @@ export function drawSysctls(dice: Dice, wild: boolean): Record<string, string> {
     if (wild && chosen) settings[name] = value;
   }
   return settings;
+}
+
+/** Sysctls of the search for the path MTU. */
+export function drawProbing(dice: Dice): Record<string, string> {
+  return Object.fromEntries(PROBING.map(([name, values]) => [name, dice.pick(values)]));
+}
+
+export function drawRareSysctls(dice: Dice): Record<string, string> {
+  return Object.fromEntries(RARE.map(([name, values]) => [name, dice.pick(values)]));
 }
 
 /** A socket option and a value for it. */
@@ -183,6 +223,24 @@ const OPTIONS: readonly (readonly [level: number, name: number, draw: Draw])[] =
   [IPPROTO_TCP, TCP_FASTOPEN_CONNECT, flag],
   [IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, flag],
 ];
+
+/** What hardly any program sets. */
+const RARE_OPTIONS: typeof OPTIONS = [
+  [SOL_SOCKET, SO_SNDBUFFORCE, bytes],
+  [SOL_SOCKET, SO_RCVBUFFORCE, bytes],
+  [SOL_SOCKET, SO_BUF_LOCK, (dice) => dice.int(0, 4)],
+  [SOL_SOCKET, SO_MARK, few],
+  [SOL_SOCKET, SO_MAX_PACING_RATE, bytes],
+  [IPPROTO_IP, IP_FREEBIND, flag],
+  [IPPROTO_IP, IP_TRANSPARENT, flag],
+  [IPPROTO_IP, IP_MINTTL, (dice) => dice.pick([-1, 0, 1, 64, 256])],
+  [IPPROTO_TCP, TCP_SAVE_SYN, (dice) => dice.int(0, 3)],
+];
+
+export function drawRareOption(dice: Dice): OptionValue {
+  const [level, name, draw] = dice.pick(RARE_OPTIONS);
+  return { level, name, value: draw(dice), value2: 0 };
+}
 
 /** Any option with a likely value, sometimes an absurd one. */
 export function drawOption(dice: Dice): OptionValue {

@@ -27,8 +27,14 @@ export const FAULTS = [
   'fastopen',
   'urgent',
   'again',
+  'probing',
+  'rare',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
+
+/** Fewer seeds have these, by dice of their own: the others are as they were without them. */
+const SELDOM: readonly Fault[] = ['probing', 'rare'];
+const SELDOM_SHARE = 0.3;
 
 export interface SimParameters {
   readonly seed: number;
@@ -51,7 +57,12 @@ export function parametersOf(seed: number): SimParameters {
   const timeMs = dice.spread(50, 60_000);
   // A run in which everything goes wrong at once hides what one fault alone would show.
   const share = dice.pick([0, 0.15, 0.3, 0.6, 1]);
-  const faults = new Set(FAULTS.filter(() => dice.chance(share)));
+  const seldom = new Dice(FOR_RUN, seed, 1);
+  const faults = new Set(
+    FAULTS.filter((fault) => {
+      return SELDOM.includes(fault) ? seldom.chance(share * SELDOM_SHARE) : dice.chance(share);
+    }),
+  );
   return { seed, hosts, calls, bytes, timeMs, faults };
 }
 

@@ -9,13 +9,13 @@ import { CHECKSUM_UNNECESSARY } from '../net/skb.js';
 import { Application, PORTS } from './application.js';
 import type { ArenaPool, SimMemory } from './arena.js';
 import { Coverage } from './coverage.js';
-import { Dice, FOR_CALL, FOR_HOST, FOR_LIFE, mix } from './dice.js';
+import { Dice, FOR_CALL, FOR_HOST, FOR_LIFE, FOR_RARE, mix } from './dice.js';
 import type { Endpoint, EndpointWorld } from './endpoint.js';
 import { EventQueue, type Timed } from './event-queue.js';
 import { SimFailure } from './failure.js';
 import { SimHost } from './host.js';
 import { describe, Invariants } from './invariants.js';
-import { drawSysctls } from './knobs.js';
+import { drawProbing, drawRareSysctls, drawSysctls } from './knobs.js';
 import { checkCounters, checkNothingLeft } from './leaks.js';
 import { Ledger, STRETCH_MAX } from './ledger.js';
 import type { Fault, SimParameters } from './parameters.js';
@@ -41,11 +41,14 @@ const UNANSWERED: readonly Fault[] = [
     'tight',
     'sysctl',
     'options',
+    'rare',
     'unreachable',
     'rate',
     'blackhole',
   ] as const),
 ];
+/** With these memory may run out. */
+const WASTEFUL: readonly Fault[] = ['tight', 'options', 'rare'];
 /** Ports of connections that are opened from both sides. */
 const CROSSED_PORT = 7000;
 const LOOPBACK_NET = 127;
@@ -106,7 +109,7 @@ export class World implements EndpointWorld {
     this.arenas = arenas;
     this.parameters = parameters;
     // A buffer of 4 MiB is an option, too.
-    this.isTight = parameters.faults.has('tight') || parameters.faults.has('options');
+    this.isTight = WASTEFUL.some((fault) => parameters.faults.has(fault));
     this.lines = lines;
     this.log = lines && ((host, line) => lines(`${stamp(this.nowUs, host.index)} ${line}`));
     const { hosts } = parameters;
@@ -141,6 +144,9 @@ export class World implements EndpointWorld {
     const wants = new Dice(FOR_HOST, seed, index, life, 1);
     if (this.has('ecn')) sysctl['net.ipv4.tcp_ecn'] = wants.pick(['1', '1', '2']);
     if (this.has('fastopen')) sysctl['net.ipv4.tcp_fastopen'] = wants.pick(['3', '3', '1', '515']);
+    const rare = new Dice(FOR_RARE, seed, index, life);
+    if (this.has('probing')) Object.assign(sysctl, drawProbing(rare));
+    if (this.has('rare')) Object.assign(sysctl, drawRareSysctls(rare));
     const mtu = dice.pick([1500, 1500, 1500, 576, 9000]);
     const gso = dice.pick([0, 65_535, 65_535, 16_384]);
     const tight = dice.chance(0.5) && this.has('tight');
@@ -403,7 +409,7 @@ export class World implements EndpointWorld {
     // Two time-outs of the longest kind on links that are well: somebody has answered.
     const calmUs = this.calm ? this.nowUs - this.calmSinceUs : 0;
     if (calmUs > SETTLED_US && !this.isTight) return false;
-    const wild: Fault[] = ['death', 'reboot', 'tight', 'sysctl', 'options', 'unreachable'];
+    const wild: Fault[] = ['death', 'reboot', 'tight', 'sysctl', 'options', 'rare', 'unreachable'];
     if (wild.some((fault) => faults.has(fault))) return true;
     const from = this.addresses.indexOf(endpoint.host.address);
     const to = this.addresses.indexOf(endpoint.peerAddress);

@@ -65,6 +65,7 @@ const REACHED = [
 const CALLS = [
   ...['connect', 'accept', 'close', 'abort', 'disconnect', 'drain', 'launch', 'listen'],
   ...['shutdown 0', 'shutdown 1', 'shutdown 2', 'setsockopt', 'getsockopt', 'nonsense', 'peek'],
+  'setsockopt rare',
   ...['write more', 'write urgent', 'read urgent', 'pass over', 'end of stream'],
   ...['error 32', 'error 104', 'error 110', 'error 111', 'error 113'],
 ].map((name) => `call ${name}`);
@@ -75,6 +76,7 @@ const COUNTERS = [
   ...['SyncookiesRecv', 'ListenOverflows', 'TCPFastOpenActive', 'TCPFastOpenPassive', 'TW'],
   ...['TCPDeliveredCE', 'IpReasmOKs', 'IpReasmFails', 'TcpInCsumErrors', 'OutOfWindowIcmps'],
   ...['TCPAbortOnTimeout', 'TCPAbortOnMemory', 'TCPAbortOnData', 'TCPAbortOnClose'],
+  ...['TCPMTUPSuccess', 'TCPMinTTLDrop'],
 ].map((name) => `mib ${name}`);
 const TRANSITIONS = [
   ...['UNCONN > LISTEN', 'UNCONN > SYN-SENT', 'UNCONN > SYN-RECV', 'SYN-SENT > ESTAB'],

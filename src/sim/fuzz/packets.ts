@@ -29,11 +29,11 @@ import type { TimewaitSock } from '../../tcp/minisocks.js';
 import { STATE_NAMES } from '../../tcp/state.js';
 import type { Tcb } from '../../tcp/tcb.js';
 import { Coverage } from '../coverage.js';
-import { Dice, FOR_PACKETS } from '../dice.js';
+import { Dice, FOR_PACKETS, FOR_RARE } from '../dice.js';
 import { must } from '../failure.js';
 import { SimHost } from '../host.js';
 import { Invariants } from '../invariants.js';
-import { drawOption, drawSysctls } from '../knobs.js';
+import { drawOption, drawRareOption, drawRareSysctls, drawSysctls } from '../knobs.js';
 import { checkCounters, checkNothingLeft } from '../leaks.js';
 import { addressOf } from '../router.js';
 import { Conversation, GOALS, isActive, Player } from './conversation.js';
@@ -86,6 +86,7 @@ function nothingYet(): PacketFuzzResult {
 class PacketFuzz {
   readonly result: PacketFuzzResult = nothingYet();
   private readonly dice: Dice;
+  private readonly rare: Dice;
   private readonly builder: PacketBuilder;
   private readonly link: EchoLink;
   private readonly host: SimHost;
@@ -101,9 +102,11 @@ class PacketFuzz {
   constructor(seed: number, arena: Uint8Array) {
     const dice = new Dice(FOR_PACKETS, seed);
     this.dice = dice;
+    this.rare = new Dice(FOR_RARE, seed);
     this.builder = new PacketBuilder(dice);
     this.link = new EchoLink(dice.pick([576, 1500, 9000]), dice.pick([0, 65_535]));
     const sysctl = drawSysctls(dice, dice.chance(0.7));
+    if (this.rare.chance(0.3)) Object.assign(sysctl, drawRareSysctls(this.rare));
     if (dice.chance(0.5)) sysctl['net.ipv4.tcp_fastopen'] = dice.pick(['3', '519']);
     if (dice.chance(0.3)) sysctl['net.ipv4.tcp_ecn'] = '1';
     if (dice.chance(0.5)) sysctl['net.ipv4.tcp_tw_reuse'] = '1';
@@ -399,6 +402,9 @@ class PacketFuzz {
     if (dice.chance(0.1)) this.set(fd, IPPROTO_IP, IP_MINTTL, dice.pick([0, 64, 65, 255]));
     const { level, name, value, value2 } = drawOption(dice);
     host.stack.setsockopt(fd, level, name, value, value2);
+    if (!this.rare.chance(0.3)) return;
+    const rare = drawRareOption(this.rare);
+    host.stack.setsockopt(fd, rare.level, rare.name, rare.value, rare.value2);
   }
 
   /** Connections that came about by accident belong to nobody. */

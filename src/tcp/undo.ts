@@ -10,8 +10,8 @@ import { ecnWithdrawCwr } from './ecn.js';
 import { RACK_RECOVERY_THRESH } from './rack.js';
 import { EVER_RETRANS, LOST, NONE, RETRANS } from './rtx-queue.js';
 import { checkSackReordering } from './sack.js';
-import { highestSackSeq, type Sender, setCaState, UNDO_UNKNOWN } from './sender.js';
-import { after, before } from './seq.js';
+import { type Sender, setCaState, UNDO_UNKNOWN } from './sender.js';
+import { before } from './seq.js';
 import type { Tcb } from './tcb.js';
 import { tsNow } from './ts-clock.js';
 
@@ -156,9 +156,4 @@ export function tryKeepOpen(tcb: Tcb, s: Sender): void {
   if (tcb.caState === state) return;
   setCaState(tcb, state);
   s.highSeq = tcb.sndNxt;
-}
-
-/** More is SACKed above the head than reordering explains (Linux: tcp_force_fast_retransmit). */
-export function forceFastRetransmit(tcb: Tcb, s: Sender): boolean {
-  return after(highestSackSeq(tcb, s), (tcb.sndUna + s.reordering * tcb.sndMss) | 0);
 }

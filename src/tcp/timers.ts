@@ -48,6 +48,7 @@ import {
   TIME_REO_TIMEOUT,
   TIME_RETRANS,
 } from './timer-arm.js';
+import { tsNow } from './ts-clock.js';
 
 /**
  * What doubling waits of a kernel take more than ours: its RTO is no less than the floor and a
@@ -288,12 +289,23 @@ function handshakeTimer(tcp: Tcp, tcb: Tcb): void {
   tcp.net.count(Mib.TcpRetransSegs);
   tcb.totalRetrans++;
   tcb.retransmits++;
-  // As after a handshake that took more than one retransmission.
-  if (child && tcb.retransmits === 2) enterLoss(tcb, senderOf(tcb));
+  if (child) synAckTimedOut(tcb, senderOf(tcb));
   tcb.rttTimed = false;
   if (tcb.retransmits > linear) tcb.rtoUs = Math.min(tcb.rtoUs * 2, rtoMaxUs(tcb));
   tcb.retransUs = nowUs + clampedRtoUs(tcp, tcb, tcb.rtoUs);
   tcp.mark(tcb, tcb.state === TCP_SYN_SENT ? PENDING_SYN : PENDING_SYNACK);
+}
+
+/**
+ * The SYN-ACK of a Fast Open child (Linux: tcp_fastopen_synack_timer): the second time-out counts
+ * as a loss, as after a handshake that took more than one retransmission; an ACK for what was sent
+ * before the first takes that back.
+ */
+function synAckTimedOut(tcb: Tcb, s: Sender): void {
+  if (tcb.retransmits === 2) enterLoss(tcb, s);
+  if (s.retransStamped) return;
+  s.retransStamped = true;
+  s.retransStamp = tsNow(tcb.tcp.net.nowUs, tcb.tsOffset);
 }
 
 /** As long as the retries would take if each wait doubled, or as the user would wait. */

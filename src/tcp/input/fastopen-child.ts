@@ -4,14 +4,14 @@
  * judged as for a request, whose place the child has taken.
  */
 import { Mib } from '../../net/mib.js';
-import { CA_LOSS, CA_OPEN } from '../ca-state.js';
+import { CA_LOSS } from '../ca-state.js';
 import { fastopenQueueRemove } from '../fastopen-queue.js';
 import { ACK, RST, type Segment, SYN } from '../segment.js';
-import { setCaState } from '../sender.js';
 import { PENDING_ACK, PENDING_SYNACK } from '../sock.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
 import { rearmRto } from '../timer-arm.js';
+import { anyRetransDone, tryUndoRecovery } from '../undo.js';
 import { inWindow, oowLimited, oowRateLimited, pawsReject, tcpReset } from './checks.js';
 
 /**
@@ -64,16 +64,15 @@ function resetChild(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   }
 }
 
-/** The third ACK has come (Linux: tcp_rcv_synrecv_state_fastopen). */
+/** The third ACK has been taken (Linux: tcp_rcv_synrecv_state_fastopen). */
 export function fastopenEstablished(tcp: Tcp, tcb: Tcb): void {
-  fastopenQueueRemove(tcp, tcb, false);
-  tcb.retransmits = 0;
   const s = tcb.sender;
-  if (s === null) return;
-  // Lost SYN-ACKs have made that; there is no text that could end it.
-  if (tcb.caState === CA_LOSS && s.packetsOut === 0) {
-    s.undoing = false;
-    setCaState(tcb, CA_OPEN);
+  if (s !== null) {
+    // Lost SYN-ACKs have made that; there is no text that could end it.
+    if (tcb.caState === CA_LOSS && s.packetsOut === 0) tryUndoRecovery(tcb, s, tcp.ackEvent);
+    if (!anyRetransDone(tcb, s)) s.retransStamped = false;
   }
-  rearmRto(tcb, s);
+  tcb.retransmits = 0;
+  fastopenQueueRemove(tcp, tcb, false);
+  if (s !== null) rearmRto(tcb, s);
 }

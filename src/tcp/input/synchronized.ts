@@ -75,6 +75,7 @@ function countSegments(tcb: Tcb, seg: Segment): void {
 function checkAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if (synOutstanding(tcb) && !completeHandshake(tcp, tcb, seg)) return false;
   if (!tcpAck(tcp, tcb, seg)) return false;
+  if (tcb.fastopenQueue !== null) fastopenEstablished(tcp, tcb);
   // Before a minisocket takes it over.
   updateTsRecent(tcp, tcb, seg);
   return afterAck(tcp, tcb, seg);
@@ -94,7 +95,6 @@ function completeHandshake(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   tcb.rttTimed = false;
   if (tcb.tfo !== null) fastopenCrossedAcked(tcp, tcb, tcb.tfo, seg.ack);
   if (tcb.state === TCP_SYN_RECV) setState(tcp, tcb, TCP_ESTABLISHED, EPOLLOUT);
-  if (tcb.fastopenQueue !== null) fastopenEstablished(tcp, tcb);
   // shutdown(SHUT_WR) has been waiting for this.
   if ((tcb.shutdown & SEND_SHUTDOWN) !== 0) closeSending(tcp, tcb);
   return true;

@@ -79,7 +79,7 @@ export const PROBE_NOT_NOW = -1;
 /** Nothing is to be sent until there is room for a probe. */
 export const PROBE_WAIT = 0;
 
-/** Bytes of text of the probe that is to be sent now, or PROBE_*. `unsent` bytes wait. */
+/** Bytes of text of the probe that is to be sent now, or PROBE_*. `unsent` bytes wait, FIN too. */
 export function mtuProbeBytes(tcb: Tcb, s: Sender, unsent: number): number {
   const search = tcb.mtuSearch;
   if (search === null || search.probeSize !== 0 || tcb.caState !== CA_OPEN) return PROBE_NOT_NOW;

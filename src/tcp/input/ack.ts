@@ -32,7 +32,7 @@ import { CHRONO_SNDBUF_LIMITED, chronoStop } from '../chrono.js';
 import { cleanRtxQueue } from '../clean-rtx.js';
 import { slowStartAfterIdle } from '../cwnd.js';
 import { ecnAcceptCwr, ecnEcho } from '../ecn.js';
-import { currentMss, GSO_MAX_BYTES, sizeGoal } from '../mss.js';
+import { currentMss, GSO_MAX_BYTES, sizeGoal, syncMss } from '../mss.js';
 import { cwndReduction, newlyLost } from '../prr.js';
 import { rackUpdateReoWnd } from '../rack.js';
 import { fastretransAlert } from '../recovery.js';
@@ -235,7 +235,10 @@ function takeWindow(tcb: Tcb, seg: Segment): number {
   if (wnd === tcb.sndWnd) return WINDOW_CONFIRMED;
   tcb.sndWnd = wnd;
   if (tcb.sender !== null && unsentBytes(tcb) > 0) slowStartAfterIdle(tcb, tcb.sender);
-  if (wnd > tcb.maxWindow) tcb.maxWindow = wnd;
+  if (wnd > tcb.maxWindow) {
+    tcb.maxWindow = wnd;
+    if (tcb.mtuSearch !== null) syncMss(tcb.tcp, tcb, tcb.mssClamp);
+  }
   return WINDOW_MOVED;
 }
 

@@ -177,12 +177,13 @@ export function writeXmit(tcp: Tcp, tcb: Tcb, mode: number = XMIT_PUSH): void {
     sent = takeWrite(tcp, tcb, s, tail, mss, linkMost);
   }
   if (tcb.mtuSearch !== null && mode < XMIT_PUSH_ONE) {
-    const bytes = mtuProbeBytes(tcb, s, (tail - tcb.sndNxt) | 0);
-    if (bytes === PROBE_WAIT) {
+    const fin = tcb.finQueued && !tcb.finSent ? 1 : 0;
+    const probes = probePath(tcp, tcb, s, (tail + fin) | 0);
+    if (probes < 0) {
       if (sent > 0) finish(tcb, s, sent, mode);
       return;
     }
-    if (bytes > 0) sent += sendMtuProbe(tcp, tcb, s, bytes);
+    sent += probes;
   }
   sent += sendUpTo(tcp, tcb, s, tail, mss, linkMost, mode);
   finish(tcb, s, sent, mode);
@@ -245,7 +246,9 @@ function sendFull(
   const forced = after(full, (s.pushedSeq + s.pushBytes) | 0);
   if (forced) s.pushedSeq = s.markSeq = full;
   const mode = forced ? XMIT_NAGLE_OFF : XMIT_PUSH_ONE;
-  const sent = sendUpTo(tcp, tcb, s, full, mss, linkMost, mode);
+  const probes = forced && tcb.mtuSearch !== null ? probePath(tcp, tcb, s, full) : 0;
+  if (probes < 0) return 0;
+  const sent = probes + sendUpTo(tcp, tcb, s, full, mss, linkMost, mode);
   // Its PSH goes with its end, which is further on once some of it has left.
   const partly = tcb.sndNxt !== start && tcb.sndNxt !== full;
   if (partly && s.markSeq === full) s.markSeq = seqMin((tcb.sndNxt + s.goalBytes) | 0, tail);
@@ -321,9 +324,14 @@ function nextBurst(
   return splitPoint(tcb, s, unsent, mss, Math.min(segs, maxSegs), mode);
 }
 
-/** The next `bytes` in one packet, which is larger than others. Segments sent: 1, or 0. */
-function sendMtuProbe(tcp: Tcp, tcb: Tcb, s: Sender, bytes: number): number {
+/**
+ * What waits, up to `end`, may begin with a packet that is larger than others. Segments sent: 1, or
+ * 0; negative: it is waited for room for one.
+ */
+function probePath(tcp: Tcp, tcb: Tcb, s: Sender, end: number): number {
   const start = tcb.sndNxt;
+  const bytes = mtuProbeBytes(tcb, s, (end - start) | 0);
+  if (bytes <= 0) return bytes === PROBE_WAIT ? -1 : 0;
   const sent = sendNew(tcp, tcb, s, bytes, false, bytes, 0);
   if (sent > 0) mtuProbeSent(tcb, start, tcb.sndNxt);
   return sent;
@@ -359,7 +367,7 @@ export function sendNew(
   const pcount = segmentsIn(length, mss);
   const idle = s.packetsOut === 0;
   if (!rtxAppend(tcp.rtx, s, seq, end, mss, pcount, tcp.net.nowUs)) return 0;
-  if (s.inFlight === 0) tcb.congestion.txStart?.(tcb);
+  if (s.inFlight === 0 && length > 0) tcb.congestion.txStart?.(tcb);
   let flags = ACK;
   if (length > 0 && takePush(tcb, s, (seq + length) | 0)) {
     flags |= PSH;

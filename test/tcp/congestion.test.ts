@@ -6,6 +6,7 @@ import { expect } from 'chai';
 import { Mib } from '../../src/net/mib.js';
 import { CA_LOSS, INFINITE_SSTHRESH } from '../../src/tcp/ca-state.js';
 import { CUBIC } from '../../src/tcp/cong/cubic.js';
+import type { HystartState } from '../../src/tcp/cong/hystart.js';
 import { RENO } from '../../src/tcp/cong/reno.js';
 import { type Sender, senderOf } from '../../src/tcp/sender.js';
 import { Tcb } from '../../src/tcp/tcb.js';
@@ -441,5 +442,32 @@ describe('tcp: HyStart', () => {
     b.host.advance(1000);
     CUBIC.acked!(b.tcb, b.s, 5000);
     expect(view(b).delayMinUs).to.equal(5000);
+  });
+});
+
+describe('tcp: another congestion control in the midst of a connection', () => {
+  it('the same one keeps what it knows, another one begins anew and takes nothing back', () => {
+    const { tcb, s, host } = block(100);
+    CUBIC.ssthresh(tcb, s);
+    tcb.congestion = CUBIC;
+    const known = tcb.congestionState;
+    s.priorSsthresh = 50;
+    const set = (value: number) => host.stack.setsockopt(tcb.fd, 6, 13, value, 0);
+    host.stack.tcp.socks[tcb.fd] = tcb;
+    expect(set(1)).to.equal(0);
+    expect([tcb.congestionState === known, s.priorSsthresh]).to.deep.equal([true, 50]);
+    expect(set(0)).to.equal(0);
+    expect([tcb.congestionState, s.priorSsthresh]).to.deep.equal([null, 0]);
+  });
+
+  it('the first round of HyStart begins with the first ACK', () => {
+    const { tcb, s, host } = block(20);
+    // An ACK without a round-trip time comes first.
+    CUBIC.congAvoid(tcb, s, 1);
+    host.advance(500);
+    tcb.sndNxt = (tcb.sndNxt + 5000) | 0;
+    CUBIC.acked!(tcb, s, 100_000);
+    const { roundStartUs, endSeq } = tcb.congestionState as HystartState;
+    expect([roundStartUs, endSeq]).to.deep.equal([host.stack.net.nowUs, tcb.sndNxt]);
   });
 });

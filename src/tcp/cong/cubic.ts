@@ -65,6 +65,8 @@ export function cubicState(tcb: Tcb): CubicState {
       samples: 0,
     };
     hystartReset(tcb, fresh);
+    // The next ACK of something begins the first round.
+    fresh.endSeq = (tcb.sndUna - 1) | 0;
     tcb.congestionState = fresh;
   }
   return tcb.congestionState as CubicState;

@@ -176,8 +176,12 @@ function setQuickack(tcp: Tcp, tcb: Tcb, value: number): void {
  */
 export function setCongestion(tcb: Tcb, value: number): number {
   if (value !== 0 && value !== 1) return -ENOENT;
-  tcb.congestion = value === 0 ? RENO : CUBIC;
+  const congestion = value === 0 ? RENO : CUBIC;
+  if (congestion === tcb.congestion) return 0;
+  tcb.congestion = congestion;
   tcb.congestionState = null;
+  // What the other one has reduced is not taken back.
+  if (tcb.sender !== null) tcb.sender.priorSsthresh = 0;
   return 0;
 }
 

@@ -11,7 +11,7 @@ import { aggregationDifference, type Difference, describe, differenceOf } from '
 import { icmpForm, segmentForm } from './packet-form.js';
 import type { RunOptions } from './run-options.js';
 import { type PacketAction, ScriptError, type Time } from './script.js';
-import type { World } from './world.js';
+import type { ScriptWorld } from './script-world.js';
 
 /** How long a packet may be missing after its time, µs. */
 const PATIENCE_US = 2_000_000;
@@ -26,13 +26,13 @@ export interface TimeWindow {
 }
 
 export class ExpectedPackets {
-  private readonly world: World;
+  private readonly world: ScriptWorld;
   private readonly connections: Connections;
   private readonly run: RunOptions;
   /** Packets sent and decoded, not yet taken. */
   private readonly waiting: LivePacket[] = [];
 
-  constructor(world: World, connections: Connections, run: RunOptions) {
+  constructor(world: ScriptWorld, connections: Connections, run: RunOptions) {
     this.world = world;
     this.connections = connections;
     this.run = run;

@@ -22,6 +22,7 @@ import {
   type TcpBody,
   UnsupportedError,
 } from './script.js';
+import type { ScriptWorld, WorldOptions } from './script-world.js';
 import { ShellRunner, type ShellWorld } from './shell.js';
 import { applyBaseline } from './sysctls.js';
 import { isErrno, PENDING, resultForm, SystemCalls } from './system-calls.js';
@@ -38,6 +39,8 @@ export interface InterpreterSettings {
   profile?: Profile;
   /** Of the stack's dice; default 1. */
   seed?: number;
+  /** What the script is played on; default: a stack in memory. */
+  makeWorld?: (options: WorldOptions) => ScriptWorld;
 }
 
 /** A call that blocks while the script goes on. */
@@ -58,7 +61,7 @@ export class Interpreter {
   private readonly shell: ShellRunner;
   private mtu: number;
   private refusing = false;
-  private readonly world: World;
+  private readonly world: ScriptWorld;
   private readonly connections: Connections;
   private readonly expected: ExpectedPackets;
   private readonly calls: SystemCalls;
@@ -84,7 +87,8 @@ export class Interpreter {
     if (script.init !== null) this.shell.run(script.init);
     const address = ipv4(run.localAddress) >>> 0;
     const { mtu, sysctl } = this;
-    this.world = new World({ mtu, address, sysctl, seed: settings.seed ?? 1 });
+    const { seed = 1, makeWorld = (options) => new World(options) } = settings;
+    this.world = makeWorld({ mtu, address, sysctl, seed });
     this.world.refusing = this.refusing;
     const local = { address, port: run.bindPort };
     this.connections = new Connections(local, ipv4(run.remoteAddress) >>> 0);
@@ -109,7 +113,7 @@ export class Interpreter {
 
   /** What shell text acts on; before the first event there is no stack yet. */
   private shellWorld(): ShellWorld {
-    const world = (): World | undefined => this.world;
+    const world = (): ScriptWorld | undefined => this.world;
     return {
       sysctl: this.sysctl,
       counters: () => world()?.counters() ?? {},

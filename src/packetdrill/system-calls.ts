@@ -4,7 +4,7 @@
  * Buffers are zeros. What a script expects of the result is interpreter.ts.
  */
 import * as errnos from '../net/errno.js';
-import type { EpollEvent, PollFd, Sys } from '../socket/sys.js';
+import type { EpollEvent, PollFd } from '../socket/sys.js';
 import {
   AF_INET,
   AF_UNSPEC,
@@ -41,6 +41,7 @@ import {
 import { type Made, type Operation, PENDING, simple } from './operation.js';
 import { getsockopt, setsockopt } from './option-calls.js';
 import { UnsupportedError } from './script.js';
+import type { ScriptCalls } from './script-world.js';
 
 export { type Operation, PENDING } from './operation.js';
 
@@ -59,14 +60,14 @@ export interface CallEvents {
 }
 
 export class SystemCalls {
-  private readonly sys: Sys;
+  private readonly sys: ScriptCalls;
   private readonly events: CallEvents;
   /** Live descriptor by the script's number. */
   private readonly fds = new Map<number, number>();
   /** Live descriptors that the script has made non-blocking. */
   private readonly nonblocking = new Set<number>();
 
-  constructor(sys: Sys, events: CallEvents) {
+  constructor(sys: ScriptCalls, events: CallEvents) {
     this.sys = sys;
     this.events = events;
   }
@@ -100,7 +101,7 @@ export class SystemCalls {
     return { attempt: made.attempt, makesFd, deadlineUs, check };
   }
 
-  get table(): Sys {
+  get table(): ScriptCalls {
     return this.sys;
   }
 

@@ -2,7 +2,6 @@
  * What `%{ }%` blocks may ask of the socket under test: the fields of struct tcp_info that this
  * stack fills (include/uapi/linux/tcp.h), and the constants that scripts compare them with.
  */
-import type { Sys } from '../socket/sys.js';
 import {
   IPPROTO_TCP,
   SO_RCVBUF,
@@ -10,6 +9,7 @@ import {
   SOL_SOCKET,
   TCP_INFO,
 } from '../socket/uapi/constants.js';
+import type { ScriptCalls } from './script-world.js';
 
 /** Bytes of the first two words. */
 const BYTES = ['state', 'ca_state', 'retransmits', 'probes', 'backoff', 'options'];
@@ -89,7 +89,7 @@ const MEMINFO: readonly (readonly [string, number])[] = [
 ];
 
 /** Names and values for one block; without a socket only the constants. */
-export function tcpInfoFacts(sys: Sys, fd: number): Map<string, number> {
+export function tcpInfoFacts(sys: ScriptCalls, fd: number): Map<string, number> {
   const facts = new Map(Object.entries(CONSTANTS));
   for (const [name, option] of MEMINFO) {
     const value = sys.getsockopt(fd, SOL_SOCKET, option);

@@ -6,7 +6,6 @@
 import type { Device } from '../net/env.js';
 import { MIB_NAMES, nstatName } from '../net/mib.js';
 import type { Skb } from '../net/skb.js';
-import type { Sysctl } from '../net/sysctl.js';
 import { createSys, type Sys } from '../socket/sys.js';
 import { G_STACK_SLEEPING, G_STATE, STACK_RUNNING } from '../socket/uapi/layout.js';
 import { createCtl, openShared, reserveThread } from '../socket/uapi/shared.js';
@@ -14,6 +13,7 @@ import { ThreadPort } from '../socket/uapi/thread-port.js';
 import { Stack } from '../stack/stack.js';
 import { Syscalls } from '../stack/syscalls.js';
 import { seededRandom } from '../testing/memory-stack.js';
+import type { ScriptWorld, WorldOptions } from './script-world.js';
 
 /** Descriptors and payload memory of a run. */
 const FDS = 256;
@@ -29,26 +29,14 @@ const START_US = 1_000_000_000;
  */
 const spareArenas: Uint8Array[] = [];
 
-export interface WorldOptions {
-  mtu: number;
-  /** The stack's address, u32. */
-  address: number;
-  sysctl: Sysctl;
-  seed: number;
-}
-
-export class World {
+export class World implements ScriptWorld {
   readonly sys: Sys;
-  readonly stack: Stack;
-  /** Packets sent and not yet taken: bytes, and µs since the script began. Oldest first. */
+  private readonly stack: Stack;
   readonly sent: { timeUs: number; bytes: Uint8Array }[] = [];
   private readonly arena: Uint8Array;
   private readonly syscalls: Syscalls;
-  /** When a call that waits has its own time-out, µs; time does not pass over it. */
   callDeadlineUs: number = Number.POSITIVE_INFINITY;
-  /** The device takes no packet any more. */
   refusing = false;
-  /** Runs after each step: calls that wait for something try again. */
   afterStep: () => void = () => {};
 
   constructor(options: WorldOptions) {
@@ -78,18 +66,15 @@ export class World {
     this.stack.poll(START_US);
   }
 
-  /** The run is over: nothing may be asked of the stack any more. */
   release(): void {
     spareArenas.push(this.arena);
   }
 
-  /** Counters by the names of nstat(8). */
   counters(): Record<string, number> {
     const { mib } = this.stack.net;
     return Object.fromEntries(MIB_NAMES.map((_name, i) => [nstatName(i), mib[i]!] as const));
   }
 
-  /** µs since the script began. */
   get nowUs(): number {
     return this.stack.net.nowUs - START_US;
   }
@@ -105,12 +90,10 @@ export class World {
     return true;
   }
 
-  /** Nothing will happen by itself any more. */
   get idle(): boolean {
     return Math.min(this.stack.nextDeadlineUs(), this.callDeadlineUs) === Infinity;
   }
 
-  /** Lets the stack answer what it has been given, now. */
   settle(): void {
     this.step(this.nowUs);
   }

@@ -12,13 +12,13 @@ import { release } from 'node:os';
 import type * as Koffi from 'koffi';
 import { EINTR, type SocketAddress, type SocketCalls } from './socket-calls.js';
 
-const AF_INET = 2;
+export const AF_INET = 2;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
-const SOCKADDR_BYTES = 16;
+export const SOCKADDR_BYTES = 16;
 
 const CLONE_NEWNET = 0x40000000;
 
@@ -33,7 +33,7 @@ export interface Libc {
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array, length: number): number;
   listen(fd: number, backlog: number): number;
-  accept4(fd: number, address: null, length: null, flags: number): number;
+  accept4(fd: number, address: Uint8Array | null, length: Int32Array | null, flags: number): number;
   connect(fd: number, address: Uint8Array, length: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array, length: number): number;
   getsockopt(
@@ -49,8 +49,26 @@ export interface Libc {
   close(fd: number): number;
   poll(fds: Uint8Array, count: number, timeoutMs: number): number;
   ioctl(fd: number, request: number, value: Int32Array): number;
-  send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
-  recv(fd: number, bytes: Uint8Array, length: number, flags: number): number;
+  ppoll(fds: Uint8Array, count: number, timespec: Uint8Array, signals: null): number;
+  fcntl(fd: number, command: number, value: number): number;
+  send(fd: number, bytes: Uint8Array | null, length: number, flags: number): number;
+  recv(fd: number, bytes: Uint8Array | null, length: number, flags: number): number;
+  read(fd: number, bytes: Uint8Array | null, length: number): number;
+  sendto(
+    fd: number,
+    bytes: Uint8Array | null,
+    length: number,
+    flags: number,
+    address: Uint8Array,
+    addressLength: number,
+  ): number;
+  /** `header` is a struct msghdr. */
+  sendmsg(fd: number, header: Uint8Array, flags: number): number;
+  recvmsg(fd: number, header: Uint8Array, flags: number): number;
+  epoll_create1(flags: number): number;
+  /** `event` is a struct epoll_event, 12 bytes on x86, 16 elsewhere. */
+  epoll_ctl(epfd: number, operation: number, fd: number, event: Uint8Array): number;
+  epoll_wait(epfd: number, events: Uint8Array, most: number, timeoutMs: number): number;
   sched_setaffinity(pid: number, bytes: number, mask: Uint8Array): number;
   sched_getaffinity(pid: number, bytes: number, mask: Uint8Array): number;
   unshare(flags: number): number;
@@ -77,13 +95,25 @@ const SIGNATURES: Readonly<Record<string, readonly string[]>> = {
   close: ['int32'],
   poll: ['void *', 'ulong', 'int32'],
   ioctl: ['int32', 'ulong', 'void *'],
+  ppoll: ['void *', 'ulong', 'void *', 'void *'],
+  fcntl: ['int32', 'int32', 'long'],
   send: ['int32', 'void *', 'size_t', 'int32'],
   recv: ['int32', 'void *', 'size_t', 'int32'],
+  read: ['int32', 'void *', 'size_t'],
+  sendto: ['int32', 'void *', 'size_t', 'int32', 'void *', 'uint32'],
+  sendmsg: ['int32', 'void *', 'int32'],
+  recvmsg: ['int32', 'void *', 'int32'],
+  epoll_create1: ['int32'],
+  epoll_ctl: ['int32', 'int32', 'int32', 'void *'],
+  epoll_wait: ['int32', 'void *', 'int32', 'int32'],
   sched_setaffinity: ['int32', 'size_t', 'void *'],
   sched_getaffinity: ['int32', 'size_t', 'void *'],
   unshare: ['int32'],
   setns: ['int32', 'int32'],
 };
+
+/** Those that count bytes. */
+const SIZED = new Set(['send', 'recv', 'read', 'sendto', 'sendmsg', 'recvmsg']);
 
 let loaded: Libc | null = null;
 
@@ -108,7 +138,7 @@ function bindLibc(koffi: typeof Koffi): Libc {
     bpf: library.func('syscall', 'long', ['long', 'long', 'void *', 'long']),
   };
   for (const [name, parameters] of Object.entries(SIGNATURES)) {
-    const result = name === 'send' || name === 'recv' ? 'intptr_t' : 'int32';
+    const result = SIZED.has(name) ? 'intptr_t' : 'int32';
     functions[name] = library.func(name, result, [...parameters]);
   }
   return functions as unknown as Libc;
@@ -258,10 +288,10 @@ export function systemCallNumbers(): { setresuid: number; bpf: number } {
 }
 
 /** sockaddr_in. */
-function sockaddr(address: number, port: number): Uint8Array {
+export function sockaddr(address: number, port: number, family: number = AF_INET): Uint8Array {
   const bytes = new Uint8Array(SOCKADDR_BYTES);
   const view = new DataView(bytes.buffer);
-  view.setUint16(0, AF_INET, true);
+  view.setUint16(0, family, true);
   view.setUint16(2, port);
   view.setInt32(4, address);
   return bytes;

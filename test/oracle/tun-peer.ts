@@ -6,7 +6,14 @@
  */
 import { writeFileSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
-import { IFF_NO_PI, IFF_TUN, IfReq, SIOCSIFADDR, SIOCSIFNETMASK } from '../../src/device/ifreq.js';
+import {
+  IFF_NO_PI,
+  IFF_TUN,
+  IfReq,
+  SIOCSIFADDR,
+  SIOCSIFMTU,
+  SIOCSIFNETMASK,
+} from '../../src/device/ifreq.js';
 import {
   mmapArena,
   munmapArena,
@@ -21,21 +28,29 @@ import { ipv4 } from '../../src/testing/index.js';
 /** A packet has at most this many bytes, one page of each direction's half of the memory. */
 const PACKET_BYTES = 65_536;
 const IPPROTO_TCP = 6;
-const NETMASK_24 = -256;
+
+export interface TunPeerOptions {
+  /** Of the kernel's subnet on the device; default 24. */
+  readonly prefix?: number;
+  /** Default 1500. */
+  readonly mtu?: number;
+}
 
 /** One TUN device; `close` removes it from the machine. */
 export class TunPeer {
   readonly name: string;
-  private readonly fd: number;
+  /** Non-blocking. */
+  readonly fd: number;
   private readonly address: number;
   private readonly bytes: Uint8Array;
 
   /**
    * @param name of the new device
-   * @param kernel the kernel's address on it, prefix 24
+   * @param kernel the kernel's address on it
    * @throws Error when the device cannot be made (no privilege, name or address taken)
    */
-  constructor(name = 'oracle0', kernel = '198.18.0.1') {
+  constructor(name = 'oracle0', kernel = '198.18.0.1', options: TunPeerOptions = {}) {
+    const { prefix = 24, mtu = 1500 } = options;
     const calls = native();
     this.name = name;
     this.fd = calls.open('/dev/net/tun', O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
@@ -44,7 +59,8 @@ export class TunPeer {
     demand(name, 'TUNSETIFF', request.attach(this.fd, IFF_TUN | IFF_NO_PI));
     withoutIpv6(name);
     demand(name, 'SIOCSIFADDR', request.setAddress(SIOCSIFADDR, ipv4(kernel)));
-    demand(name, 'SIOCSIFNETMASK', request.setAddress(SIOCSIFNETMASK, NETMASK_24));
+    demand(name, 'SIOCSIFNETMASK', request.setAddress(SIOCSIFNETMASK, -1 << (32 - prefix)));
+    demand(name, 'SIOCSIFMTU', request.setInt(SIOCSIFMTU, mtu));
     demand(name, 'SIOCSIFFLAGS', request.up());
     request.close();
     const arena = mmapArena(PACKET_BYTES);

@@ -10,7 +10,7 @@ import { CHECKSUM_NONE, type Skb } from './skb.js';
 const BLOCK_BYTES: number = 2 << 20;
 const TWO_32 = 2 ** 32;
 
-/** Folds a sum of 16-bit words (an integer from 0 to 2^32 - 1) to 16 bits with end-around carry. */
+/** Folds a sum of 16-bit words (any int32 ≥ 0) to 16 bits with end-around carry. */
 function fold(sum: number): number {
   sum = (sum & 0xffff) + (sum >>> 16);
   return (sum & 0xffff) + (sum >>> 16);
@@ -34,8 +34,10 @@ function sumBlock(view: DataView, at: number, end: number): number {
   }
   for (; at + 2 <= end; at += 2) sum += view.getUint16(at, true);
   if (at < end) sum += view.getUint8(at);
-  // Of a double `>>> 0` takes the low 32 bits; what is above them is below 2^20.
-  return fold(fold(sum >>> 0) + Math.floor(sum / TWO_32));
+  // Of a double `| 0` takes the low 32 bits; what is above them is below 2^20. Only int32 goes to
+  // fold: a larger number would be an object on the heap wherever the call is not inlined.
+  const low = sum | 0;
+  return fold((low & 0xffff) + (low >>> 16) + ((sum / TWO_32) | 0));
 }
 
 /**

@@ -3,7 +3,7 @@
  * the pump runs it. It looks at each packet before the stack does, for a packet may have come in by
  * another queue than its connection's; it goes there as it came, and is looked at, counted and
  * traced by the stack that deals with it. Who sends what to whom is first-queue.ts and
- * other-queue.ts; why it is so: docs/adr/0010.
+ * other-queue.ts; why it is so: docs/adr/0012.
  */
 import { IPHDR_BYTES, IPPROTO_TCP, TCPHDR_BYTES } from '../net/layout.js';
 import { Mib } from '../net/mib.js';

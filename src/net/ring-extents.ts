@@ -13,7 +13,7 @@
  */
 import { PAGE_BYTES, type SocketMemory } from './sockmem.js';
 
-/** Words of a table: entries dropped so far, entries that there is room for, entries added so far. */
+/** Words of a table: entries dropped so far, how many there is room for, entries added so far. */
 const HEAD = 0;
 const SLOTS = 1;
 const TAIL = 16;

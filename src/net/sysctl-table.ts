@@ -342,7 +342,7 @@ export const SYSCTLS: readonly SysctlEntry[] = [
     'ipv4.tcp_ehash_entries',
     'tcpChildEhashEntries',
     [65_536, 16, 16_777_216, 'buckets'],
-    'Size of the established table.',
+    'Buckets of the established table at first; it grows with its connections.',
     MEM,
     { powerOfTwo: true },
   ),

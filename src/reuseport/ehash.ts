@@ -1,10 +1,16 @@
 /**
  * The established table (Linux net/ipv4/inet_hashtables.c, inet_hashinfo.ehash): every socket that
  * has a peer, of three kinds: full sockets, requests, time-wait sockets. A chain is a list of rows
- * in one Int32Array, 32 bytes a row, so that a lookup touches one cache line a row and no object
- * before the match. A socket may be parked (tcp/parking.ts): then its row has a descriptor instead
- * of an object, and a lookup wakes it. Buckets are fixed at start, rows grow by doubling. Listeners
- * are not here (lhash2.ts).
+ * in one Int32Array, 32 bytes a row. Among a million connections each read that waits for memory is
+ * dear, so a chain's links carry some bits of the hash of the row that they lead to: whether a row
+ * can be the right one is known before it is there. What a match compares is the first half of a
+ * row, what leads on is in the second: 16 bytes lie within one cache line wherever the array
+ * begins. No object is touched.
+ *
+ * Unlike Linux's, the table gets more buckets as connections come, two for a connection at least: a
+ * few chains are divided at each insertion, as in linear hashing, so that nobody waits for a new
+ * table. Rows grow by doubling. A socket may be parked (tcp/parking.ts): then its row has a
+ * descriptor instead of an object, and a lookup wakes it. Listeners are not here (lhash2.ts).
  */
 import { AssertionError, assert } from '../net/assert.js';
 import { jhash3words } from '../net/hash.js';
@@ -17,18 +23,29 @@ import type { SockCommon } from './sock-common.js';
  * port.
  */
 const ROW_SHIFT = 3;
-const HASH = 0;
-const SADDR = 1;
-const DADDR = 2;
-const PORTS = 3;
-const DEV = 4;
+const SADDR = 0;
+const DADDR = 1;
+const PORTS = 2;
+const DEV = 3;
+const HASH = 4;
+/** Link to the next row of the chain, and number of the row before it. */
 const NEXT = 5;
 const PREV = 6;
 /** Descriptor of a socket that is parked. */
 const PARKED = 7;
 
-/** End of a chain, and PREV of its first row. */
+/** No row. */
 const NIL = -1;
+/**
+ * A link is the number of a row + 1 and, above it, the upper bits of its hash; 0 ends a chain.
+ * (Buckets are chosen by the lower bits.)
+ */
+const END = 0;
+const ROW_BITS = 24;
+const ROW_MASK: number = (1 << ROW_BITS) - 1;
+const ROWS_MOST: number = ROW_MASK;
+/** Chains divided at an insertion while the table grows. */
+const DIVIDED_AT_ONCE = 4;
 const INITIAL_ROWS = 256;
 
 /**
@@ -63,8 +80,11 @@ export class Ehash {
   readonly maxEntries: number;
   /** Rows that the last lookup looked at. */
   visited = 0;
-  private readonly heads: Int32Array;
-  private readonly mask: number;
+  /** First link of each bucket. */
+  private heads: Int32Array;
+  /** Buckets - 1 before the growth that is under way, if any; of them [0, divided) are divided. */
+  private mask: number;
+  private divided = 0;
   private rows: Int32Array;
   /** Gives a parked socket its object back, by descriptor; set by whoever parks. */
   wake: (fd: number) => SockCommon = parksNobody;
@@ -75,19 +95,19 @@ export class Ehash {
   private made = 0;
 
   /**
-   * @param buckets a power of two
-   * @param maxEntries most sockets in the table
+   * @param buckets how many there are at first, a power of two
+   * @param maxEntries most sockets in the table, 16,777,215 at most
    */
   constructor(buckets: number, maxEntries: number) {
     assert(buckets > 0 && (buckets & (buckets - 1)) === 0, 'ehash size is not a power of two');
-    this.heads = new Int32Array(buckets).fill(NIL);
+    this.heads = new Int32Array(buckets);
     this.mask = buckets - 1;
-    this.maxEntries = maxEntries;
-    this.rows = new Int32Array(Math.min(INITIAL_ROWS, maxEntries) << ROW_SHIFT);
+    this.maxEntries = Math.min(maxEntries, ROWS_MOST);
+    this.rows = new Int32Array(Math.min(INITIAL_ROWS, this.maxEntries) << ROW_SHIFT);
   }
 
   get buckets(): number {
-    return this.mask + 1;
+    return this.mask + 1 + this.divided;
   }
 
   get full(): boolean {
@@ -95,12 +115,14 @@ export class Ehash {
   }
 
   bucketOf(hash: number): number {
-    return hash & this.mask;
+    const bucket = hash & this.mask;
+    return bucket < this.divided ? hash & ((this.mask << 1) | 1) : bucket;
   }
 
   /**
-   * The first socket of the chain with this hash, these addresses and ports and a fitting device,
-   * or null (inet_hashtables.h: inet_match). A socket bound to no device fits every `dif`.
+   * The first socket of the chain with these addresses and ports, of which `hash` is the hash, and
+   * a fitting device, or null (inet_hashtables.h: inet_match). A socket bound to no device fits
+   * every `dif`.
    * @param saddr remote address
    * @param daddr local address
    * @param ports remote port << 16 | local port
@@ -114,23 +136,24 @@ export class Ehash {
   ): SockCommon | null {
     const rows = this.rows;
     let visited = 0;
-    let slot = this.heads[hash & this.mask]!;
-    while (slot !== NIL) {
-      const row = slot << ROW_SHIFT;
+    let link = this.heads[this.bucketOf(hash)]!;
+    while (link !== END) {
+      const row = ((link & ROW_MASK) - 1) << ROW_SHIFT;
       visited++;
       if (
-        rows[row + HASH] === hash &&
+        (link ^ hash) >>> ROW_BITS === 0 &&
         rows[row + SADDR] === saddr &&
-        rows[row + DADDR] === daddr &&
-        rows[row + PORTS] === ports
+        rows[row + PORTS] === ports &&
+        rows[row + DADDR] === daddr
       ) {
         const dev = rows[row + DEV]!;
         if (dev === 0 || dev === dif) break;
       }
-      slot = rows[row + NEXT]!;
+      link = rows[row + NEXT]!;
     }
     this.visited = visited;
-    if (slot === NIL) return null;
+    if (link === END) return null;
+    const slot = (link & ROW_MASK) - 1;
     return this.socks[slot] ?? this.wake(rows[(slot << ROW_SHIFT) + PARKED]!);
   }
 
@@ -141,14 +164,15 @@ export class Ehash {
     const slot = this.takeRow();
     const row = slot << ROW_SHIFT;
     const rows = this.rows;
-    const bucket = sk.hash & this.mask;
+    const bucket = this.bucketOf(sk.hash);
     const next = this.heads[bucket]!;
     rows[row + NEXT] = next;
     rows[row + PREV] = NIL;
-    if (next !== NIL) rows[(next << ROW_SHIFT) + PREV] = slot;
-    this.heads[bucket] = slot;
+    if (next !== END) rows[(((next & ROW_MASK) - 1) << ROW_SHIFT) + PREV] = slot;
+    this.heads[bucket] = (sk.hash & ~ROW_MASK) | (slot + 1);
     this.fillRow(slot, sk);
     this.size++;
+    if (this.divided > 0 || this.size << 1 > this.mask) this.grow();
     return true;
   }
 
@@ -177,9 +201,9 @@ export class Ehash {
     const row = slot << ROW_SHIFT;
     const next = rows[row + NEXT]!;
     const prev = rows[row + PREV]!;
-    if (prev === NIL) this.heads[rows[row + HASH]! & this.mask] = next;
+    if (prev === NIL) this.heads[this.bucketOf(rows[row + HASH]!)] = next;
     else rows[(prev << ROW_SHIFT) + NEXT] = next;
-    if (next !== NIL) rows[(next << ROW_SHIFT) + PREV] = prev;
+    if (next !== END) rows[(((next & ROW_MASK) - 1) << ROW_SHIFT) + PREV] = prev;
     rows[row + NEXT] = this.free;
     this.free = slot;
     this.socks[slot] = null;
@@ -219,6 +243,44 @@ export class Ehash {
   /** The socket of a row, null = a free one, or parked. For walks in several goes. */
   sockAt(row: number): SockCommon | null {
     return this.socks[row] ?? null;
+  }
+
+  /** Divides the next few chains; first of all makes room for as many buckets again. */
+  private grow(): void {
+    const before = this.mask + 1;
+    if (this.divided === 0) {
+      const heads = new Int32Array(before << 1);
+      heads.set(this.heads);
+      this.heads = heads;
+    }
+    const end = Math.min(this.divided + DIVIDED_AT_ONCE, before);
+    for (; this.divided < end; this.divided++) this.divide(this.divided, this.divided + before);
+    if (end < before) return;
+    this.mask = (before << 1) - 1;
+    this.divided = 0;
+  }
+
+  /** Moves what belongs into the new bucket `high` there from `low`, each in its order. */
+  private divide(low: number, high: number): void {
+    const { heads, rows } = this;
+    let lowTail = NIL;
+    let highTail = NIL;
+    let link = heads[low]!;
+    heads[low] = END;
+    while (link !== END) {
+      const slot = (link & ROW_MASK) - 1;
+      const row = slot << ROW_SHIFT;
+      const next = rows[row + NEXT]!;
+      const goesHigh = (rows[row + HASH]! & (high ^ low)) !== 0;
+      const tail = goesHigh ? highTail : lowTail;
+      if (tail === NIL) heads[goesHigh ? high : low] = link;
+      else rows[(tail << ROW_SHIFT) + NEXT] = link;
+      rows[row + PREV] = tail;
+      rows[row + NEXT] = END;
+      if (goesHigh) highTail = slot;
+      else lowTail = slot;
+      link = next;
+    }
   }
 
   private fillRow(slot: number, sk: SockCommon): void {

@@ -64,6 +64,9 @@ export interface HostOptions {
   readonly log: Log | null;
 }
 
+/** In every so many-th world quick ACKs wait for an answer, as in a stack thread. */
+const HOLDERS = 8;
+
 export class SimHost {
   readonly index: number;
   readonly address: number;
@@ -113,7 +116,7 @@ export class SimHost {
       },
       sysctl,
       this.mem,
-      { addresses: [options.address] },
+      { addresses: [options.address], holdsAcks: seed % HOLDERS === 7 },
     );
     const skb = this.stack.net.inputSkbs.alloc();
     if (skb === null) throw new RangeError('the arena is too small for one packet');

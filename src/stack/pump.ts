@@ -66,6 +66,8 @@ export interface PumpStack {
   poll(nowUs: number): void;
   /** Time of the next timer, µs; Infinity = none. */
   nextDeadlineUs(): number;
+  /** What waits for an answer goes out with the next poll; true when there was any. */
+  releaseAcks(): boolean;
   /** Connections that the application has closed and that still have something to say. */
   readonly orphans: number;
   /** Resets every connection. */
@@ -196,7 +198,7 @@ export class Pump {
     while (stack.orphans > 0) {
       const nowUs = clock();
       if (nowUs - startUs >= FINISH_MAX_US) break;
-      if (this.runOnce()) continue;
+      if (this.runOnce() || stack.releaseAcks()) continue;
       const sleepUs = this.sleepUs(nowUs, FINISH_LOOK_US);
       if (sleepUs === 0) continue;
       this.parts.idle?.();
@@ -223,12 +225,14 @@ export class Pump {
    * @returns how long to sleep, µs; 0 = not at all
    */
   beforeRest(mostUs: number): number {
-    const { syscalls, clock, yieldCpu, idle } = this.parts;
+    const { stack, syscalls, clock, yieldCpu, idle } = this.parts;
     const nowUs = clock();
     if (this.looksAgain(nowUs)) {
       yieldCpu?.();
       return 0;
     }
+    // No answer has come in time: the ACK goes alone.
+    if (stack.releaseAcks()) return 0;
     Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 1);
     if (syscalls.pending() || this.asked) return 0;
     const sleepUs = this.sleepUs(nowUs, Math.min(mostUs, SLEEP_MAX_US));

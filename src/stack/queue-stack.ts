@@ -101,6 +101,10 @@ export abstract class QueueStack implements PumpStack {
     return due;
   }
 
+  releaseAcks(): boolean {
+    return this.stack.releaseAcks();
+  }
+
   /** Deals with everything that the links have brought so far. */
   drain(): void {
     for (const link of this.readers) {

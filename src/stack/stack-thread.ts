@@ -182,7 +182,11 @@ class StackThread {
     const env = { random, trace, events: syscalls, loadSelector };
     const address = { address: parseIpv4(device.address)! | 0, prefix: device.prefix };
     const devices = [{ name: device.name, device, addresses: [address] }];
-    const stack = new Stack(env, sysctl, shared.mem, { devices, mib: shared.mib });
+    const stack = new Stack(env, sysctl, shared.mem, {
+      devices,
+      mib: shared.mib,
+      holdsAcks: true,
+    });
     syscalls.attach(stack);
     syscalls.interests.wakeHost = (to) => wakeQueue(shared, to);
     stack.tcp.hashinfo.selectorClock = clock;

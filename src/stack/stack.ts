@@ -69,6 +69,8 @@ export interface StackOptions {
   readonly mib?: Float64Array;
   /** A connection that was quiet for so long is parked (tcp/parking.ts), µs; Infinity = never. */
   readonly parkAfterUs?: number;
+  /** Whoever runs the stack calls `releaseAcks` when there is nothing else to do (held-acks.ts). */
+  readonly holdsAcks?: boolean;
 }
 
 /** Connections served per flush before the next batch of input gets its turn. */
@@ -104,6 +106,7 @@ export class Stack implements StackCalls {
     // Every descriptor may have a request or a time-wait socket beside it.
     const most = mem.maxFds * 2 + sysctl.tcpMaxTwBuckets;
     this.tcp = createTcp(this.net, env.events, most, options.parkAfterUs);
+    this.tcp.heldAcks.on = options.holdsAcks ?? false;
     this.net.inetProtos[IPPROTO_UDP] = closedUdp(this.net);
     this.tcp.loadSelector = env.loadSelector ?? null;
     this.tcp.hashinfo.selectorRequest.state = new SocketMembers();
@@ -125,6 +128,7 @@ export class Stack implements StackCalls {
     this.net.nowUs = nowUs;
     this.net.timers.run(nowUs, TIMERS_MOST);
     ipv4Loopback(this.net);
+    if (this.tcp.heldAcks.dueUs <= nowUs) this.tcp.heldAcks.release();
     tcpFlush(this.tcp, FLUSH_MOST);
     publishGroups(this.tcp);
     if (nowUs - this.sweptUs >= RING_IDLE_US) {
@@ -139,7 +143,13 @@ export class Stack implements StackCalls {
   nextDeadlineUs(): number {
     if (this.tcp.hasDirty || this.net.loopback.length > 0) return this.net.nowUs;
     const sweep = this.tcp.ringed.length > 0 ? this.sweptUs + RING_IDLE_US : Infinity;
-    return Math.min(this.net.timers.nextUs(), sweep, this.tcp.parking.dueUs);
+    const { heldAcks, parking } = this.tcp;
+    return Math.min(this.net.timers.nextUs(), sweep, heldAcks.dueUs, parking.dueUs);
+  }
+
+  /** ACKs that wait for an answer go out with the next poll. @returns true when there was any */
+  releaseAcks(): boolean {
+    return this.tcp.heldAcks.release();
   }
 
   /** Closed connections that still have something to send. */

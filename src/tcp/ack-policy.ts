@@ -6,7 +6,7 @@
  */
 import { advertisedMss } from './mss.js';
 import { PSH, type Segment } from './segment.js';
-import { PENDING_ACK } from './sock.js';
+import { PENDING_ACK, PENDING_HELD_ACK } from './sock.js';
 import { DEFAULT_MSS, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
 import { armTimer } from './timer-arm.js';
@@ -73,15 +73,20 @@ export function onDataReceived(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.lastReceivedUs = nowUs;
 }
 
-/** Data is in: now or later? */
-export function ackCheck(tcp: Tcp, tcb: Tcb): void {
+/**
+ * Data is in: now or later?
+ * @param flags of the segment; with PSH it is the end of what the peer has to say for now, and an
+ *   answer may be near
+ */
+export function ackCheck(tcp: Tcp, tcb: Tcb, flags: number): void {
   const unacked = (tcb.rcvNxt - tcb.rcvWup) | 0;
   // RFC 9293 SHLD-19: at least every second full segment. Linux holds this ACK back while the
   // reader lags, because its reader sends it then (tcp_cleanup_rbuf); ours reads without a word to
   // the stack.
   if (unacked > tcb.rcvMss) ackNow(tcp, tcb);
-  else if (tcb.quickAcks > 0 && !tcb.pingpong) ackNow(tcp, tcb);
-  else delayAck(tcp, tcb);
+  else if (tcb.quickAcks === 0 || tcb.pingpong) delayAck(tcp, tcb);
+  else if ((flags & PSH) !== 0) tcp.heldAcks.hold(tcb);
+  else ackNow(tcp, tcb);
 }
 
 /** RFC 1122 4.2.3.2, RFC 9293 SHLD-18. */
@@ -119,7 +124,9 @@ export function delayHandshakeAck(tcp: Tcp, tcb: Tcb): void {
  * tcp_dec_quickack_mode).
  */
 export function onAckSent(tcb: Tcb): void {
-  const owed = tcb.delackUs !== Infinity || (tcb.pending & PENDING_ACK) !== 0;
+  const marked = tcb.pending & (PENDING_ACK | PENDING_HELD_ACK);
+  const owed = tcb.delackUs !== Infinity || marked !== 0;
+  tcb.pending &= ~PENDING_HELD_ACK;
   tcb.delackUs = Infinity;
   if (!owed || tcb.quickAcks === 0) return;
   tcb.quickAcks--;

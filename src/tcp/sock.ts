@@ -21,6 +21,8 @@ export const PENDING_HEAD = 0x20;
 export const PENDING_TLP = 0x80;
 /** RACK's timer has found something to be lost. */
 export const PENDING_LOST = 0x100;
+/** An ACK is owed that may wait for the next segment, or for its release (held-acks.ts). */
+export const PENDING_HELD_ACK = 0x200;
 
 export abstract class TcpSock extends SockCommon implements TimerEntry {
   readonly tcp: Tcp;

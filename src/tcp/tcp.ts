@@ -11,6 +11,7 @@ import type { InetHashinfo } from '../reuseport/hashinfo.js';
 import type { Selector } from '../reuseport/selector-request.js';
 import { AckEvent } from './ack-event.js';
 import type { FastopenCache } from './fastopen-path.js';
+import { HeldAcks } from './held-acks.js';
 import type { RequestSock, TimewaitSock } from './minisocks.js';
 import { Parking } from './parking.js';
 import type { PathCache } from './path-cache.js';
@@ -98,6 +99,8 @@ export class Tcp {
   /** Keys of the ISN hash and of the timestamp offsets. */
   readonly isnKeys: Int32Array;
   readonly tsKeys: Int32Array;
+  /** Quick ACKs that wait for an answer. */
+  readonly heldAcks: HeldAcks = new HeldAcks(this);
   /** Where idle connections are. */
   readonly parking: Parking;
   /** Objects of small sockets that have ended. */

@@ -64,6 +64,8 @@ export interface MemoryStackOptions {
   links?: readonly MemoryLinkOptions[];
   /** A connection that was quiet for so long is parked, µs; default as in Stack. */
   parkAfterUs?: number;
+  /** See StackOptions; default false. */
+  holdsAcks?: boolean;
 }
 
 /** Where a packet comes in. */
@@ -159,7 +161,11 @@ export class MemoryStack {
       },
       sysctl,
       this.mem,
-      { devices, ...(options.parkAfterUs !== undefined && { parkAfterUs: options.parkAfterUs }) },
+      {
+        devices,
+        holdsAcks: options.holdsAcks ?? false,
+        ...(options.parkAfterUs !== undefined && { parkAfterUs: options.parkAfterUs }),
+      },
     );
     this.stack.poll(1_000_000);
   }

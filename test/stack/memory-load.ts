@@ -250,7 +250,10 @@ export class MemoryLoad {
     const link = new ClientLink(options);
     this.link = link;
     const env = { device: link, random: seededRandom(1), events: syscalls };
-    const stack = new Stack(env, new Sysctl('6.18'), shared.mem, { addresses: [SERVER] });
+    const stack = new Stack(env, new Sysctl('6.18'), shared.mem, {
+      addresses: [SERVER],
+      holdsAcks: true,
+    });
     syscalls.attach(stack);
     const { ctl } = shared;
     Atomics.store(ctl, G_STATE, STACK_RUNNING);

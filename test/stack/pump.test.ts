@@ -25,6 +25,7 @@ class Bench {
   readonly log: string[] = [];
   waiting = 0;
   orphans = 0;
+  heldAcks = false;
   closed = false;
   nowUs = 1000;
   deadlineUs: number = Number.POSITIVE_INFINITY;
@@ -77,6 +78,12 @@ class Bench {
         input: () => log.push(`input at ${net.nowUs}`),
         poll: (nowUs) => log.push(`poll ${nowUs}`),
         nextDeadlineUs: () => this.deadlineUs,
+        releaseAcks: () => {
+          const any = this.heldAcks;
+          this.heldAcks = false;
+          if (any) log.push('release');
+          return any;
+        },
         get orphans() {
           return bench.orphans;
         },
@@ -116,6 +123,20 @@ describe('stack/pump', () => {
     expect(bench.inline.stack.open).to.equal(1);
     expect(pump.runOnce()).to.equal(false);
     expect(bench.inline.shared.ctl[G_TURNS]).to.equal(2);
+  });
+
+  it('before a sleep: ACKs that wait for an answer go out, after looking for one', () => {
+    const bench = new Bench();
+    const pump = bench.pump();
+    bench.heldAcks = true;
+    expect(pump.runOnce()).to.equal(false);
+    expect(bench.log).to.deep.equal(['poll 1000']);
+    pump.rest(1000);
+    expect(bench.log).to.deep.equal(['poll 1000', 'release']);
+    expect(bench.slept).to.deep.equal([]);
+    expect(bench.inline.shared.ctl[G_STACK_SLEEPING]).to.equal(0);
+    pump.rest(1000);
+    expect(bench.slept).to.deep.equal([1]);
   });
 
   it('at the end: closed connections deliver what they have, what is left is reset', () => {

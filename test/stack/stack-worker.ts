@@ -43,6 +43,7 @@ const stack = {
   nextDeadlineUs: () => Number.POSITIVE_INFINITY,
   orphans: 0,
   resetAll(): void {},
+  releaseAcks: () => false,
 };
 const wait = (timeoutMs: number): void => sleepInMemory(ctl, timeoutMs);
 const clock = (): number => performance.now() * 1000;

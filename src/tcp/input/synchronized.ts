@@ -61,7 +61,7 @@ export function synchronizedArrives(tcp: Tcp, tcb: Tcb, seg: Segment): void {
     if (!textAfterEnd(tcp, tcb, seg)) dataQueue(tcp, tcb, seg);
   }
   // Whatever comes after the peer's FIN shows that it may wait for the ACK of it.
-  if (ended && tcb.delackUs !== Infinity) ackCheck(tcp, tcb);
+  if (ended && tcb.delackUs !== Infinity) ackCheck(tcp, tcb, 0);
 }
 
 /** A merged super-packet counts as the segments that it was made of. */

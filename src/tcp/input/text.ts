@@ -146,7 +146,7 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   }
   const waiting = !atEnd && tcb.ofo !== null && tcb.ofo.count > 0;
   if (filled || cut || waiting) ackNow(tcp, tcb);
-  else if (!fin) ackCheck(tcp, tcb);
+  else if (!fin) ackCheck(tcp, tcb, seg.flags);
   // No more of a peer that sends its FIN over and over to a closed window.
   if (fin && length === 0 && receiveWindow(tcb) === 0) ackNow(tcp, tcb);
   if (fin) tcpFin(tcp, tcb);
@@ -247,7 +247,7 @@ export function tcpFin(tcp: Tcp, tcb: Tcb): void {
       // The application will close, too, as a rule: its FIN may carry the ACK.
       tcb.pingpong = true;
       setState(tcp, tcb, TCP_CLOSE_WAIT, events);
-      ackCheck(tcp, tcb);
+      ackCheck(tcp, tcb, FIN);
       break;
     case TCP_FIN_WAIT1:
       ackNow(tcp, tcb);

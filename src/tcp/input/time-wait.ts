@@ -10,7 +10,7 @@ import { selectWindow } from '../rcv-window.js';
 import { ACK, FIN, RST, type Segment, SYN } from '../segment.js';
 import { after, before } from '../seq.js';
 import { setState, tcpDone } from '../set-state.js';
-import { PENDING_ACK } from '../sock.js';
+import { PENDING_ACK, PENDING_HELD_ACK } from '../sock.js';
 import { TCP_FIN_WAIT2, TCP_TIME_WAIT } from '../state.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -50,7 +50,7 @@ export function enterFinWait2Minisock(tcp: Tcp, tcb: Tcb, timeoutUs: number): vo
 }
 
 function leaveAck(tcp: Tcp, tcb: Tcb, tw: TimewaitSock): void {
-  if ((tcb.pending & PENDING_ACK) === 0) return;
+  if ((tcb.pending & (PENDING_ACK | PENDING_HELD_ACK)) === 0) return;
   tw.ipId = (tcb.ipId + 1) & 0xffff;
   tcp.mark(tw, PENDING_ACK);
 }

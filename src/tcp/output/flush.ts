@@ -7,7 +7,14 @@ import type { RequestSock, TimewaitSock } from '../minisocks.js';
 import { publishSent } from '../publish.js';
 import { windowUpdateDue } from '../rcv-window.js';
 import { ACK } from '../segment.js';
-import { PENDING_ACK, PENDING_SYN, PENDING_SYNACK, PENDING_WINDOW, type TcpSock } from '../sock.js';
+import {
+  PENDING_ACK,
+  PENDING_HELD_ACK,
+  PENDING_SYN,
+  PENDING_SYNACK,
+  PENDING_WINDOW,
+  type TcpSock,
+} from '../sock.js';
 import { TCP_CLOSE, TCP_LISTEN } from '../state.js';
 import type { Tcb } from '../tcb.js';
 import type { Tcp } from '../tcp.js';
@@ -52,5 +59,5 @@ function serveTcb(tcp: Tcp, tcb: Tcb): void {
   if ((tcb.pending & PENDING_SYNACK) !== 0) transmitSyn(tcp, tcb, ACK);
   tcpOutput(tcp, tcb);
   publishSent(tcp, tcb);
-  tcb.pending &= PENDING_WINDOW;
+  tcb.pending &= PENDING_WINDOW | PENDING_HELD_ACK;
 }

@@ -249,6 +249,8 @@ export const Mib = {
   // Ours: packets that came in by another queue than their connection's, and those lost on the way
   TunQueueForwarded: 231,
   TunQueueDropped: 232,
+  // Ours: garbage that a quiet stack thread has collected of itself (stack/quiet-collection.ts)
+  TunQuietCollections: 233,
 } as const;
 
 /** Name of each counter by index. */

@@ -17,6 +17,7 @@ import {
   STACK_STOPPED,
 } from '../socket/uapi/layout.js';
 import { LOOK_MOST_US, Spin } from '../socket/uapi/spin.js';
+import type { QuietCollection } from './quiet-collection.js';
 import type { Syscalls } from './syscalls.js';
 
 /** Packets taken from the device in one turn. */
@@ -94,6 +95,8 @@ export interface PumpParts {
   readonly yieldCpu?: () => void;
   /** Called before each sleep. */
   readonly idle?: () => void;
+  /** Asked before each sleep while no program runs in this thread. */
+  readonly collection?: QuietCollection;
 }
 
 export class Pump {
@@ -103,6 +106,8 @@ export class Pump {
   /** Every packet comes in through this one buffer, which stays in the cache. */
   private readonly skb: Skb;
   private lastWorkUs = 0;
+  /** When a packet or a command came last; work is also what timers bring. */
+  private lastTrafficUs = 0;
   /** The last turn that found nothing to do; 0 = the last turn found something. */
   private lastLookUs = 0;
   private readonly spin: Spin;
@@ -129,6 +134,7 @@ export class Pump {
     syscalls.flush();
     this.count();
     Atomics.add(this.ctl, this.globals + G_TURNS, 1);
+    if (packets + commands > 0) this.lastTrafficUs = nowUs;
     const worked = due || packets + commands > 0;
     if (worked) this.noteWork(nowUs);
     return worked;
@@ -173,8 +179,19 @@ export class Pump {
   /** Turns until the main thread asks for the end or, looked at before each turn, `until` holds. */
   turns(until: () => boolean): void {
     while (!this.asked && !until()) {
-      if (!this.runOnce()) this.rest(SLEEP_MAX_US);
+      if (!this.runOnce()) this.rest(this.quietUs());
     }
+  }
+
+  /** Collects garbage when that is due. @returns how long to sleep at most, µs */
+  private quietUs(): number {
+    const { collection, stack } = this.parts;
+    if (collection === undefined) return SLEEP_MAX_US;
+    const { nowUs, mib } = stack.net;
+    const before = collection.collections;
+    const leftUs = collection.quiet(nowUs, this.lastTrafficUs);
+    mib[Mib.TunQuietCollections]! += collection.collections - before;
+    return Math.min(leftUs, SLEEP_MAX_US);
   }
 
   /** The last turns; then closes the device. */

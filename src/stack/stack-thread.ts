@@ -57,6 +57,7 @@ import { OtherQueue } from './other-queue.js';
 import { PacketTap, type TapBatch } from './packet-tap.js';
 import { Pump, type PumpStack } from './pump.js';
 import { Questions } from './questions.js';
+import { ownHeap, QuietCollection } from './quiet-collection.js';
 import { createRandom, type SeededRandom } from './random.js';
 import { RecentEvents } from './recent-events.js';
 import { Stack } from './stack.js';
@@ -204,7 +205,7 @@ class StackThread {
     const idle = (): void => this.watchers?.flush();
     const spinUs = options.spinUs ?? 0;
     const parts = { ctl, globals, syscalls, device, clock, wait, spinUs, yieldCpu, idle };
-    const pump = new Pump({ ...parts, stack: pumped });
+    const pump = new Pump({ ...parts, stack: pumped, collection: new QuietCollection(ownHeap()) });
     return { pump, host: this.host(pump, globals, arena.bytes, wakeFd) };
   }
 

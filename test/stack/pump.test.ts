@@ -14,6 +14,7 @@ import {
   STACK_RUNNING,
 } from '../../src/socket/uapi/layout.js';
 import { Pump, type PumpDevice, type PumpParts } from '../../src/stack/pump.js';
+import { QuietCollection } from '../../src/stack/quiet-collection.js';
 import { createRandom } from '../../src/stack/random.js';
 import { RecentEvents } from '../../src/stack/recent-events.js';
 import { type InlineStack, inlineStack } from './inline-stack.js';
@@ -211,6 +212,35 @@ describe('stack/pump', () => {
     expect(bench.log.at(-1)).to.equal('close');
     expect(bench.inline.shared.ctl[G_STATE]).to.equal(STACK_RUNNING);
     expect(bench.inline.shared.ctl[G_STACK_SLEEPING]).to.equal(0);
+  });
+
+  it('collects garbage once traffic has stopped for a second, whatever timers do', () => {
+    const bench = new Bench();
+    const collectedAtUs: number[] = [];
+    let takenBytes = 1 << 20;
+    const collection = new QuietCollection({
+      takenBytes: () => takenBytes,
+      collect: () => {
+        collectedAtUs.push(bench.nowUs);
+        takenBytes = 1 << 20;
+      },
+    });
+    const dueUs = [301_000, 601_000, 1_301_000];
+    const next = (): void => {
+      bench.deadlineUs = dueUs.shift() ?? Number.POSITIVE_INFINITY;
+    };
+    next();
+    bench.waiting = 1;
+    takenBytes = 64 << 20;
+    bench.onWait = () => {
+      bench.nowUs += bench.slept.at(-1)! * 1000;
+      if (bench.nowUs >= bench.deadlineUs) next();
+      if (bench.slept.length === 6) bench.stop();
+    };
+    bench.pump({ clock: () => bench.nowUs, collection }).run();
+    expect(bench.slept).to.deep.equal([300, 300, 400, 300, 1000, 1000]);
+    expect(collectedAtUs).to.deep.equal([1_001_000]);
+    expect(bench.inline.shared.mib[Mib.TunQuietCollections]).to.equal(1);
   });
 
   it('does not sleep over a command that came after the turn', () => {

@@ -94,4 +94,30 @@ suiteWith(['tun', 'ip', 'curl'], 'end to end: workers in stack threads', () => {
       expect(said).to.have.property('verdict');
     });
   });
+
+  it('trace shows the packets of a request while the worker answers it', async () => {
+    await withServe(['--inline', '--workers', '1'], async (serve) => {
+      const { address, port } = serve.ready;
+      let over = false;
+      const tracing = serve.command('trace', '--count', '8').finally(() => {
+        over = true;
+      });
+      while (!over) expect(await exchange(address, port, '/ok')).to.contain('OK');
+      const { code, stdout } = await tracing;
+      expect(code).to.equal(0);
+      expect(stdout.trim().split('\n').length).to.be.at.least(8);
+      expect(stdout).to.contain(`IP ${serve.ready.peer}.`);
+      expect(stdout).to.contain(`IP ${address}.${port} > `);
+    });
+  });
+
+  it('a worker is drained and comes back', async () => {
+    await withServe(['--inline', '--workers', '2'], async (serve) => {
+      const { address, port } = serve.ready;
+      expect((await serve.command('drain', '0')).code).to.equal(0);
+      expect(shares(await whoamis(address, port, 40), 2)).to.deep.equal([0, 40]);
+      expect((await serve.command('drain', '--resume', '0')).code).to.equal(0);
+      expect(Math.min(...shares(await whoamis(address, port, 80), 2))).to.be.above(0);
+    });
+  });
 });

@@ -111,6 +111,8 @@ export class Pump {
   /** The last turn that found nothing to do; 0 = the last turn found something. */
   private lastLookUs = 0;
   private readonly spin: Spin;
+  /** We are said to sleep. */
+  private lulled = false;
 
   constructor(parts: PumpParts) {
     this.parts = parts;
@@ -133,7 +135,8 @@ export class Pump {
     stack.poll(nowUs);
     syscalls.flush();
     this.count();
-    Atomics.add(this.ctl, this.globals + G_TURNS, 1);
+    // Nobody else writes it, and who reads it has seconds of patience.
+    this.ctl[this.globals + G_TURNS]!++;
     if (packets + commands > 0) this.lastTrafficUs = nowUs;
     const worked = due || packets + commands > 0;
     if (worked) this.noteWork(nowUs);
@@ -250,6 +253,7 @@ export class Pump {
     }
     // No answer has come in time: the ACK goes alone.
     if (stack.releaseAcks()) return 0;
+    this.lulled = true;
     Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 1);
     if (syscalls.pending() || this.asked) return 0;
     const sleepUs = this.sleepUs(nowUs, Math.min(mostUs, SLEEP_MAX_US));
@@ -258,7 +262,9 @@ export class Pump {
   }
 
   afterRest(): void {
-    Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 0);
+    // Another look was no sleep: the word is left alone then, as threads read it all the time.
+    if (this.lulled) Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 0);
+    this.lulled = false;
   }
 
   /** Is another turn better than sleep? */

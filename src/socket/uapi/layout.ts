@@ -35,8 +35,6 @@ export const G_STACK_SLEEPING = 4;
 export const G_STACK_WAKE = 5;
 /** eventfd that wakes the stack thread, -1 = none. */
 export const G_WAKE_FD = 6;
-/** Turns of the pump, so that a waiter can tell a busy stack thread from a dead one. */
-export const G_TURNS = 7;
 /** Address of the payload arena, low and high half, and its size in pages of 4096 bytes. */
 export const G_ARENA_LO = 8;
 export const G_ARENA_HI = 9;
@@ -71,11 +69,17 @@ export const G_UP_TAIL = 48;
 export const G_DOWN_HEAD = 49;
 /** Programs that this queue's stack thread has been given to run in itself, so far. */
 export const G_GUESTS = 24;
-export const G_TEXT = 64;
+/**
+ * Turns of the pump, so that a waiter can tell a busy stack thread from a dead one. In a cache line
+ * of its own: what threads look at for each command is not to change hands with every turn.
+ */
+export const G_TURNS = 64;
+export const G_TEXT = 80;
 export const G_TEXT_MAX_BYTES = 4096;
 const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;
 /**
- * Globals of which each queue has its own: G_STATE to G_TURNS but G_STOP, G_TAP_*, rings, G_GUESTS.
+ * Globals of which each queue has its own: G_STATE to G_WAKE_FD but G_STOP, G_TAP_*, rings, G_GUESTS,
+ * G_TURNS.
  */
 const QUEUE_GLOBALS: number = G_TEXT;
 /** Queues at most. */

@@ -31,7 +31,10 @@ export const RING_LOCK = 4;
  * `ringDue`).
  */
 export const RING_WAKE = 5;
-/** 1 = a notice about this ring is already on its way (deduplicates doorbells). */
+/**
+ * Where in its command ring the thread that last told the stack about this ring has put that
+ * command: while it waits there it need not be told again.
+ */
 export const RING_NOTICE = 6;
 /** Send ring only: most bytes that may be queued (SO_SNDBUF); receive ring: unused. */
 export const RING_LIMIT = 7;

@@ -7,7 +7,7 @@
 
 import type { Device } from '../net/env.js';
 import { IPPROTO_ICMP, IPPROTO_TCP } from '../net/layout.js';
-import { RING_HEAD, RING_NOTICE, ringUsed } from '../net/ring.js';
+import { RING_HEAD, ringUsed } from '../net/ring.js';
 import { CHECKSUM_UNNECESSARY, type Skb } from '../net/skb.js';
 import {
   BLOCK_LADDR,
@@ -20,7 +20,6 @@ import {
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import {
   fileAccept,
-  filePublishedDue,
   fileRead,
   fileTakenDue,
   fileWrite,
@@ -179,19 +178,13 @@ export class SimHost {
       if (attached !== 0) return attached;
       taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length, flags);
     }
-    if (taken > 0 && filePublishedDue(this.mem, fd)) {
-      this.mem.ctl[this.mem.blockAt(fd) + BLOCK_SND + RING_NOTICE] = 0;
-      this.stack.published(fd);
-    }
+    if (taken > 0) this.stack.published(fd);
     return taken;
   }
 
   read(fd: number, target: Uint8Array, most: number): number {
     const count = fileRead(this.mem, fd, APPLICATION, target, 0, most, false);
-    if (count > 0 && fileTakenDue(this.mem, fd)) {
-      this.mem.ctl[this.mem.blockAt(fd) + BLOCK_RCV + RING_NOTICE] = 0;
-      this.stack.consumed(fd);
-    }
+    if (count > 0 && fileTakenDue(this.mem, fd)) this.stack.consumed(fd);
     return count;
   }
 

@@ -26,12 +26,16 @@ import type { ThreadPort } from './uapi/thread-port.js';
 const ALWAYS: number = EPOLLERR | EPOLLHUP;
 const WATCHED: number = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | ALWAYS | EPOLLET;
 
+/** Descriptors taken off the ready ring at once. */
+const TAKEN_MOST = 64;
+
 export class BlockWait {
   private readonly port: ThreadPort;
   /** Number of the epoll region, -1 before the first wait. */
   private index = -1;
   /** BLOCK_GEN of each watched descriptor. */
   private readonly watched = new Map<number, number>();
+  private readonly taken: Int32Array = new Int32Array(TAKEN_MOST);
 
   constructor(port: ThreadPort) {
     this.port = port;
@@ -178,6 +182,6 @@ export class BlockWait {
 
   /** Empties the ready ring: what counts is how the descriptors are afterwards. */
   private drain(): void {
-    while (this.port.popReady(this.index) >= 0);
+    while (this.port.takeReady(this.index, this.taken) > 0);
   }
 }

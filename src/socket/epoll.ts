@@ -58,12 +58,18 @@ class Interest {
   }
 }
 
+/** Descriptors taken off the ready ring at once. */
+const TAKEN_MOST = 256;
+
 export class Epoll {
   /** Number of the epoll region. */
   readonly index: number;
   private readonly port: ThreadPort;
   private readonly mem: SocketMemory;
-  private readonly interests = new Map<number, Interest>();
+  /** By descriptor; shorter than the highest one that is not watched. */
+  private readonly interests: (Interest | null)[] = [];
+  /** What is taken off the ready ring at once. */
+  private readonly taken: Int32Array = new Int32Array(TAKEN_MOST);
   /** The ready list, oldest first. */
   private head: Interest | null = null;
   private tail: Interest | null = null;
@@ -97,7 +103,8 @@ export class Epoll {
     if ((events & EPOLLEXCLUSIVE) !== 0 && (events & ~EXCLUSIVE_BITS) !== 0) return -EINVAL;
     if (existing !== null) return -EEXIST;
     const interest = new Interest(fd, this.genOf(fd), events | EPOLLERR | EPOLLHUP, data);
-    this.interests.set(fd, interest);
+    while (this.interests.length <= fd) this.interests.push(null);
+    this.interests[fd] = interest;
     return this.activate(interest, EPOLL_CTL_ADD);
   }
 
@@ -133,8 +140,8 @@ export class Epoll {
 
   /** The interest in the present file `fd`; one in an earlier file of that number is dropped. */
   private find(fd: number): Interest | null {
-    const interest = this.interests.get(fd);
-    if (interest === undefined) return null;
+    const interest = this.interests[fd] ?? null;
+    if (interest === null) return null;
     if (interest.gen === this.genOf(fd)) return interest;
     this.drop(interest);
     return null;
@@ -142,13 +149,13 @@ export class Epoll {
 
   private drop(interest: Interest): void {
     interest.deleted = true;
-    if (this.interests.get(interest.fd) === interest) this.interests.delete(interest.fd);
+    if (this.interests[interest.fd] === interest) this.interests[interest.fd] = null;
   }
 
   /** This thread closes `fd`: the stack drops its side by itself. */
   forget(fd: number): void {
-    const interest = this.interests.get(fd);
-    if (interest !== undefined) this.drop(interest);
+    const interest = this.interests[fd] ?? null;
+    if (interest !== null) this.drop(interest);
   }
 
   private list(interest: Interest): void {
@@ -195,13 +202,21 @@ export class Epoll {
     }
   }
 
+  /** Lists what the stack has found ready, until there is no more. */
+  private takeReady(): void {
+    const { port, index, interests, taken } = this;
+    for (let left = port.takeReady(index, taken); left > 0; left = port.takeReady(index, taken)) {
+      for (let i = 0; i < left; i++) {
+        const fd = taken[i]!;
+        const interest = fd < interests.length ? interests[fd]! : null;
+        if (interest !== null) this.list(interest);
+      }
+    }
+  }
+
   /** Delivers what is ready now; each interest is looked at once. */
   private collect(events: EpollEvent[], maxEvents: number): number {
-    const { port, index } = this;
-    for (let fd = port.popReady(index); fd >= 0; fd = port.popReady(index)) {
-      const interest = this.interests.get(fd);
-      if (interest !== undefined) this.list(interest);
-    }
+    this.takeReady();
     let count = 0;
     for (let looks = this.length; looks > 0 && count < maxEvents; looks--) {
       const interest = this.unlist();

@@ -5,6 +5,7 @@
  */
 import { EAGAIN, EBADF, EFAULT, EINVAL, EIO, ENOTSOCK } from '../net/errno.js';
 import {
+  BLOCK_SND,
   BLOCK_SND_FLAGS,
   BLOCK_SNDTIMEO,
   KIND_EVENTFD,
@@ -24,7 +25,7 @@ import type { Message, SockaddrArgument, Sys } from './sys-table.js';
 import { EPOLLIN, EPOLLOUT, MSG_FASTOPEN, MSG_MORE, MSG_OOB } from './uapi/constants.js';
 import { eventCountDue, eventCountRead, eventCountWrite } from './uapi/event-count.js';
 import { fileKind } from './uapi/file-block.js';
-import { filePublishedDue, fileWrite, NEED_RING } from './uapi/file-write.js';
+import { fileWrite, NEED_RING } from './uapi/file-write.js';
 import { OP_ATTACH_SEND, OP_NOTICE, OP_PUBLISHED } from './uapi/layout.js';
 
 /** Most buffers of one call (UIO_MAXIOV). */
@@ -152,7 +153,7 @@ function readCount(
   const { mem, port } = context;
   for (;;) {
     const count = eventCountRead(mem, fd, buffer, offset, length);
-    if (count > 0 && eventCountDue(mem, fd)) port.post(OP_NOTICE, fd);
+    if (count > 0 && eventCountDue(mem, fd)) port.notify(OP_NOTICE, fd, BLOCK_SND);
     if (count !== -EAGAIN || !mayWait(context, fd, 0)) return count;
     const status = context.blocking.wait(fd, EPOLLIN);
     if (status < 0) return status;
@@ -192,7 +193,7 @@ function writeConnected(
   for (;;) {
     const count = fileWrite(mem, fd, port.holder, buffer, offset + done, length - done, flags);
     if (count > 0) {
-      if (filePublishedDue(mem, fd)) port.post(OP_PUBLISHED, fd);
+      port.notify(OP_PUBLISHED, fd, BLOCK_SND);
       done += count;
     }
     if (done === length && count >= 0) return done;
@@ -228,7 +229,7 @@ function writeCount(
   const { mem, port } = context;
   for (;;) {
     const count = eventCountWrite(mem, fd, buffer, offset, length);
-    if (count > 0 && eventCountDue(mem, fd)) port.post(OP_NOTICE, fd);
+    if (count > 0 && eventCountDue(mem, fd)) port.notify(OP_NOTICE, fd, BLOCK_SND);
     if (count !== -EAGAIN || !mayWait(context, fd, 0)) return count;
     // Not EPOLLOUT: that only says that 1 can be added.
     const status = context.blocking.pause(fd);
@@ -288,5 +289,5 @@ const NOTHING = new Uint8Array(0);
 function noMore(context: SysContext, fd: number): void {
   const { mem, port } = context;
   const was = Atomics.and(mem.ctl, mem.blockAt(fd) + BLOCK_SND_FLAGS, ~SND_MORE);
-  if ((was & SND_MORE) !== 0 && filePublishedDue(mem, fd)) port.post(OP_PUBLISHED, fd);
+  if ((was & SND_MORE) !== 0) port.notify(OP_PUBLISHED, fd, BLOCK_SND);
 }

@@ -4,7 +4,7 @@
  * the urgent mark, an error, the end of the stream. Copying is uapi/file-read.ts.
  */
 import { EAGAIN, EIO } from '../net/errno.js';
-import { BLOCK_OPTIONS, BLOCK_RCVTIMEO, FILE_INQ } from '../net/sockmem.js';
+import { BLOCK_OPTIONS, BLOCK_RCV, BLOCK_RCVTIMEO, FILE_INQ } from '../net/sockmem.js';
 import type { SysContext } from './sys-context.js';
 import type { Message } from './sys-table.js';
 import {
@@ -84,7 +84,7 @@ function take(
   const count = fileRead(mem, fd, port.holder, target, offset, length, peek, ahead);
   if (count <= 0) return count;
   movePeekOffset(mem, fd, peek ? count : -count);
-  if (!peek && fileTakenDue(mem, fd)) port.post(OP_CONSUMED, fd);
+  if (!peek && fileTakenDue(mem, fd)) port.notify(OP_CONSUMED, fd, BLOCK_RCV);
   return count;
 }
 

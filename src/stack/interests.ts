@@ -32,7 +32,6 @@ import {
   epollAt,
   MAX_EPOLLS,
   MAX_THREADS,
-  queuedAt,
   readyAt,
   T_HOST,
   T_SLEEPING,
@@ -68,6 +67,10 @@ export class Interests {
   private readonly internal: Uint8Array = new Uint8Array(MAX_EPOLLS);
   /** Next ready slot: the shared tail is written from here, never read back. */
   private readonly tail: Int32Array = new Int32Array(MAX_EPOLLS);
+  /** The first that may still be taken, as far as we know. */
+  private readonly head: Int32Array = new Int32Array(MAX_EPOLLS);
+  /** Of each instance: cursor of the last ready slot that each descriptor was put in. */
+  private readonly last: Int32Array[] = [];
 
   /** Threads to ring at the end of the batch. */
   private readonly rung: Uint8Array = new Uint8Array(MAX_THREADS);
@@ -97,8 +100,7 @@ export class Interests {
     const index = this.owner.indexOf(-1);
     if (index < 0) return -EMFILE;
     const at = epollAt(this.layout, index);
-    if (this.tail[index] !== 0) this.ctl.fill(0, queuedAt(at), readyAt(this.layout, at));
-    this.tail[index] = 0;
+    this.tail[index] = this.head[index] = 0;
     Atomics.store(this.ctl, at + E_HEAD, 0);
     Atomics.store(this.ctl, at + E_TAIL, 0);
     Atomics.store(this.ctl, at + E_OWNER, (thread + 1) | (internal ? E_INTERNAL : 0));
@@ -208,15 +210,48 @@ export class Interests {
     return word === index + 1 || word === SLEEPING_EVENT_LOOP;
   }
 
+  /**
+   * Puts `fd` on the ready ring, unless it is there: who takes it off sees what is new, too, as he
+   * polls it then.
+   */
   private queue(index: number, fd: number): void {
-    const { ctl, layout } = this;
-    const at = epollAt(layout, index) + this.shift;
-    const bit = 1 << (fd & 31);
-    if ((Atomics.or(ctl, queuedAt(at) + (fd >>> 5), bit) & bit) !== 0) return;
+    const { ctl } = this;
+    const at = epollAt(this.layout, index) + this.shift;
+    const last = this.lastOf(index, fd);
     const tail = this.tail[index]!;
-    ctl[readyAt(layout, at) + (tail & (layout.readySlots - 1))] = fd;
+    if (this.waits(index, at, last[fd]!, fd)) return;
+    ctl[this.slotAt(at, tail)] = fd;
+    last[fd] = tail;
     this.tail[index] = tail + 1;
     Atomics.store(ctl, at + E_TAIL, (tail + 1) | 0);
+  }
+
+  /** Is `fd` in the slot with cursor `cursor`, and not taken yet? */
+  private waits(index: number, at: number, cursor: number, fd: number): boolean {
+    const { ctl, head } = this;
+    const tail = this.tail[index]!;
+    const age = (tail - cursor) | 0;
+    if (age <= 0 || age > ((tail - head[index]!) | 0)) return false;
+    // What became ready is to be seen by who takes `fd` after this look: a store in between, too.
+    Atomics.store(ctl, at + E_TAIL, tail);
+    head[index] = Atomics.load(ctl, at + E_HEAD);
+    // A cursor of very long ago may look young.
+    return age <= ((tail - head[index]!) | 0) && ctl[this.slotAt(at, cursor)] === fd;
+  }
+
+  private slotAt(at: number, cursor: number): number {
+    return readyAt(at) + (cursor & (this.layout.readySlots - 1));
+  }
+
+  private lastOf(index: number, fd: number): Int32Array {
+    const { last } = this;
+    while (last.length <= index) last.push(new Int32Array(FIRST_ITEMS));
+    if (fd >= last[index]!.length) {
+      const wider = new Int32Array(2 ** Math.ceil(Math.log2(fd + 1)));
+      wider.set(last[index]!);
+      last[index] = wider;
+    }
+    return last[index]!;
   }
 
   private ring(thread: number): void {

@@ -9,7 +9,7 @@
  * believed.
  */
 import { EBADF, EINVAL, ENFILE, ENOSYS, ENOTSOCK, EPERM } from '../net/errno.js';
-import { RING_LOCK, RING_NOTICE } from '../net/ring.js';
+import { RING_LOCK } from '../net/ring.js';
 import {
   BLOCK_FLAGS,
   BLOCK_GEN,
@@ -70,6 +70,7 @@ import {
   OP_TRACE,
   T_CMD_HEAD,
   T_CMD_TAIL,
+  T_CMD_TAKEN,
   T_CMD_WAITING,
   T_DONE,
   T_HOST,
@@ -176,6 +177,9 @@ export class Syscalls implements SocketEvents {
     this.onCommands?.();
     // More than the ring holds: the tail is not what a port leaves there. Skip to it.
     if (waiting < 0 || waiting > COMMAND_SLOTS) heads[thread] = tail;
+    // Said before they run: whatever a thread publishes after that is a new notice.
+    const end = heads[thread]! + Math.min(most, (tail - heads[thread]!) | 0);
+    Atomics.store(ctl, at + T_CMD_TAKEN, end | 0);
     let count = 0;
     // The cursor moves before the command runs: the end of a thread runs what is left of that
     // thread's commands.
@@ -261,28 +265,23 @@ export class Syscalls implements SocketEvents {
       case OP_EPOLL_CTL:
         return this.epollControl(thread, fd, block, command);
       case OP_NOTICE:
-        Atomics.store(ctl, block + BLOCK_SND + RING_NOTICE, 0);
         this.interests.ready(fd, filePoll(mem, fd));
         return 0;
       default:
         if (kind !== KIND_TCP) return unknownOr(ctl[command + C_OP]!, -ENOTSOCK);
-        return this.performOnSocket(fd, block, at, command);
+        return this.performOnSocket(fd, at, command);
     }
   }
 
-  private performOnSocket(fd: number, block: number, at: number, command: number): number {
+  private performOnSocket(fd: number, at: number, command: number): number {
     const { ctl, calls } = this;
     const a = ctl[command + C_A]!;
     const b = ctl[command + C_B]!;
     switch (ctl[command + C_OP]) {
-      // A notice's flag is cleared before the look at the ring: whatever comes after the look is a
-      // new notice.
       case OP_PUBLISHED:
-        Atomics.store(ctl, block + BLOCK_SND + RING_NOTICE, 0);
         calls.published(fd);
         return 0;
       case OP_CONSUMED:
-        Atomics.store(ctl, block + BLOCK_RCV + RING_NOTICE, 0);
         calls.consumed(fd);
         return 0;
       case OP_ATTACH_SEND:

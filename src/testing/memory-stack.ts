@@ -4,14 +4,12 @@
  */
 import type { Device, Random, Trace } from '../net/env.js';
 import { EAGAIN } from '../net/errno.js';
-import { RING_NOTICE } from '../net/ring.js';
 import { IFINDEX_LINK, type Skb } from '../net/skb.js';
-import { BLOCK_RCV, BLOCK_SND, BLOCK_WORDS, SocketMemory } from '../net/sockmem.js';
+import { BLOCK_WORDS, SocketMemory } from '../net/sockmem.js';
 import { type Profile, Sysctl, setSysctl } from '../net/sysctl.js';
 import {
   fileAccept,
   filePoll,
-  filePublishedDue,
   fileRead,
   fileTakenDue,
   fileWrite,
@@ -261,10 +259,7 @@ export class MemoryStack {
       if (attached !== 0) return attached;
       taken = fileWrite(this.mem, fd, APPLICATION, data, 0, data.length);
     }
-    if (taken > 0 && filePublishedDue(this.mem, fd)) {
-      this.mem.ctl[this.mem.blockAt(fd) + BLOCK_SND + RING_NOTICE] = 0;
-      this.stack.published(fd);
-    }
+    if (taken > 0) this.stack.published(fd);
     this.settle();
     return taken;
   }
@@ -276,10 +271,7 @@ export class MemoryStack {
     const target = new Uint8Array(most);
     const count = fileRead(this.mem, fd, APPLICATION, target, 0, most, false);
     if (count < 0) return count;
-    if (fileTakenDue(this.mem, fd)) {
-      this.mem.ctl[this.mem.blockAt(fd) + BLOCK_RCV + RING_NOTICE] = 0;
-      this.stack.consumed(fd);
-    }
+    if (fileTakenDue(this.mem, fd)) this.stack.consumed(fd);
     this.settle();
     return target.subarray(0, count);
   }

@@ -129,6 +129,7 @@ describe('stack/pump', () => {
   it('before a sleep: ACKs that wait for an answer go out, after looking for one', () => {
     const bench = new Bench();
     const pump = bench.pump();
+    Atomics.store(bench.inline.shared.ctl, G_STACK_SLEEPING, 0);
     bench.heldAcks = true;
     expect(pump.runOnce()).to.equal(false);
     expect(bench.log).to.deep.equal(['poll 1000']);

@@ -68,6 +68,12 @@ describe('stack/syscalls', () => {
     return fd;
   }
 
+  /** All that is on the ready ring of instance 0. */
+  function taken(of: ThreadPort): number[] {
+    const fds = new Int32Array(8);
+    return [...fds.subarray(0, of.takeReady(0, fds))];
+  }
+
   describe('words that no port writes', () => {
     it('an unknown command is -ENOSYS, a bad descriptor -EBADF', () => {
       const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
@@ -116,13 +122,13 @@ describe('stack/syscalls', () => {
       watch();
       inline.held = false;
       inline.turn();
-      expect(port.popReady(0)).to.equal(fd);
+      expect(taken(port)).to.deep.equal([fd]);
       watch();
-      expect(port.popReady(0)).to.equal(fd);
-      expect(port.popReady(0)).to.equal(-1);
+      expect(taken(port)).to.deep.equal([fd]);
+      expect(taken(port)).to.deep.equal([]);
       // Not in an instance of somebody else.
       other.port.post(OP_EPOLL_CTL, fd, EPOLL_CTL_ADD << 16, EPOLLIN, 0, EPOLLIN);
-      expect(port.popReady(0)).to.equal(-1);
+      expect(taken(port)).to.deep.equal([]);
       expect(epfd).to.be.greaterThan(0);
     });
 
@@ -206,13 +212,55 @@ describe('stack/syscalls', () => {
     });
   });
 
-  it('clears the notice of a ring before it acts on it', () => {
+  it('is told of what a thread writes once, until it has taken that', () => {
     listener(sys, 80);
     const fd = client(sys, 80);
+    const other = inline.thread();
     const { ctl, mem } = inline.shared;
-    sys.write(fd, new Uint8Array(1));
-    expect(ctl[mem.blockAt(fd) + BLOCK_SND + RING_NOTICE]).to.equal(0);
-    expect(inline.stack.log).to.deep.equal([`published ${fd}`]);
+    const notice = mem.blockAt(fd) + BLOCK_SND + RING_NOTICE;
+    const told = (writes: () => void): number => {
+      inline.held = true;
+      writes();
+      inline.held = false;
+      inline.turn();
+      return inline.stack.log.splice(0).filter((call) => call === `published ${fd}`).length;
+    };
+    const write = (): number => sys.write(fd, new Uint8Array(1));
+    write();
+    inline.stack.log.length = 0;
+    for (let round = 0; round < 3; round++) {
+      expect(told(() => [write(), write(), write()])).to.equal(1);
+    }
+    // Another thread cannot know of this one's: it tells again, and then so does this one.
+    const both = (): number[] => [write(), other.sys.write(fd, new Uint8Array(1)), write()];
+    expect(told(both)).to.be.within(2, 3);
+    // Whatever the word says, nothing is lost.
+    for (const cursor of [0, 1, -1, ctl[notice]!, ctl[notice]! + 1, 0x7fffffff, -0x80000000]) {
+      ctl[notice] = cursor;
+      expect(told(write), `${cursor}`).to.equal(1);
+    }
+  });
+
+  it('puts a descriptor on a ready ring once, until it is taken', () => {
+    const epfd = sys.epoll_create1(0);
+    const fds = [0, 1, 2].map(() => sys.socket(AF_INET, SOCK_STREAM, 0));
+    for (const fd of fds) sys.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, { events: EPOLLIN, data: fd });
+    expect(taken(port)).to.deep.equal([]);
+    const ready = (...which: number[]): void => {
+      for (const one of which) inline.syscalls.ready(fds[one]!, EPOLLIN);
+    };
+    ready(1, 0, 1, 1, 0);
+    expect(taken(port)).to.deep.equal([fds[1], fds[0]]);
+    ready(1);
+    ready(2, 1);
+    expect(port.takeReady(0, new Int32Array(1))).to.equal(1);
+    ready(2, 1);
+    expect(taken(port)).to.deep.equal([fds[2], fds[1]]);
+    // Far beyond the slots that there are.
+    for (let i = 0; i < 1000; i++) {
+      ready(i % 3, 0, i % 3);
+      expect(taken(port)).to.deep.equal(i % 3 === 0 ? [fds[0]] : [fds[i % 3], fds[0]]);
+    }
   });
 
   it('takes turns: 256 commands of a thread, then the next thread’s', () => {

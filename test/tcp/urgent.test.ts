@@ -1,7 +1,6 @@
 /** Urgent data: the mark that comes in, the pointer that goes out (RFC 9293 3.8.5, RFC 6093). */
 import { expect } from 'chai';
-import { RING_NOTICE } from '../../src/net/ring.js';
-import { BLOCK_SND, BLOCK_SND_FLAGS, BLOCK_URG_SEQ, SND_MORE } from '../../src/net/sockmem.js';
+import { BLOCK_SND_FLAGS, BLOCK_URG_SEQ, SND_MORE } from '../../src/net/sockmem.js';
 import {
   URG_NOTYET,
   URG_READ,
@@ -25,7 +24,7 @@ import {
   fileRead,
   fileReadUrgent,
 } from '../../src/socket/uapi/file-read.js';
-import { filePublishedDue, fileWrite } from '../../src/socket/uapi/file-write.js';
+import { fileWrite } from '../../src/socket/uapi/file-write.js';
 import { decodePacket } from '../../src/testing/packet.js';
 import { pattern, type Rig, rig } from './rig.js';
 
@@ -53,8 +52,7 @@ function write(r: Rig, bytes: Uint8Array, flags: number): number {
   const { host, fd } = r;
   host.stack.attachSendRing(fd);
   const count = fileWrite(host.mem, fd, APPLICATION, bytes, 0, bytes.length, flags);
-  if (filePublishedDue(host.mem, fd)) host.stack.published(fd);
-  host.mem.ctl[host.mem.blockAt(fd) + BLOCK_SND + RING_NOTICE] = 0;
+  host.stack.published(fd);
   return count;
 }
 

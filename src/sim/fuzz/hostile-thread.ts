@@ -48,7 +48,7 @@ import {
   OP_SHUTDOWN,
   OP_SOCKET,
   OP_THREAD_GONE,
-  queuedAt,
+  readyAt,
   T_CMD_TAIL,
   T_CMD_WAITING,
   T_DONE,
@@ -243,7 +243,7 @@ class HostileFuzz {
         this.word();
     } else if (kind === 2) {
       const epoll = epollAt(shared.layout, dice.int(0, 4));
-      ctl[dice.pick([epoll + E_HEAD, epoll + E_TAIL, queuedAt(epoll)])] = this.word();
+      ctl[dice.pick([epoll + E_HEAD, epoll + E_TAIL, readyAt(epoll)])] = this.word();
     } else if (kind === 3) {
       const names = ['hash', 'rr', 'tun0', 'lo', '/nowhere', '\0\0'];
       const text = new TextEncoder().encode(dice.pick(names));

@@ -4,7 +4,7 @@
  * here blocks and nothing tells the stack: `eventCountDue` says when somebody watches.
  */
 import { EAGAIN, EINVAL } from '../../net/errno.js';
-import { RING_HEAD, RING_LIMIT, RING_NOTICE, RING_TAIL } from '../../net/ring.js';
+import { RING_HEAD, RING_LIMIT, RING_TAIL } from '../../net/ring.js';
 import { BLOCK_HASH, BLOCK_RCV, BLOCK_SND, type SocketMemory } from '../../net/sockmem.js';
 import { EPOLLIN, EPOLLOUT } from './constants.js';
 
@@ -92,12 +92,7 @@ export function eventCountPoll(mem: SocketMemory, fd: number): number {
   return (count > 0 ? EPOLLIN : 0) | (count < COUNT_MAX ? EPOLLOUT : 0);
 }
 
-/**
- * After a write or read: true when somebody watches the descriptor and the stack has not been told
- * yet.
- */
+/** After a write or read: true when somebody watches the descriptor: the stack is to be told. */
 export function eventCountDue(mem: SocketMemory, fd: number): boolean {
-  const at = mem.blockAt(fd);
-  if (Atomics.load(mem.ctl, at + EVENT_COUNT_WATCHERS) === 0) return false;
-  return Atomics.exchange(mem.ctl, at + BLOCK_SND + RING_NOTICE, 1) === 0;
+  return Atomics.load(mem.ctl, mem.blockAt(fd) + EVENT_COUNT_WATCHERS) !== 0;
 }

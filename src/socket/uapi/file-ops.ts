@@ -48,7 +48,7 @@ import { fileWritable } from './file-write.js';
 
 export { fileKind, fileShut, fileTakeError } from './file-block.js';
 export { fileInq, fileRead, fileTakenDue } from './file-read.js';
-export { fileOutq, filePublishedDue, fileWrite, NEED_RING } from './file-write.js';
+export { fileOutq, fileWrite, NEED_RING } from './file-write.js';
 
 /**
  * BLOCK_FLAGS bits: a shutdown was asked for, and is on its way to the stack or has come there.

@@ -5,7 +5,6 @@
 import { EAGAIN, EBADF, EINVAL, ENOTCONN, ENOTSOCK } from '../../net/errno.js';
 import {
   RING_HEAD,
-  RING_NOTICE,
   RING_PAGE,
   ringCopyOut,
   ringDue,
@@ -233,9 +232,8 @@ export function fileReadable(mem: SocketMemory, at: number): boolean {
   return used >= target;
 }
 
-/** After fileRead: true when the stack must be told (`consumed`) and nobody has yet. */
+/** After fileRead: true when the stack wants to be told (`consumed`). */
 export function fileTakenDue(mem: SocketMemory, fd: number): boolean {
   const ring = mem.blockAt(fd) + BLOCK_RCV;
-  if (!ringDue(mem.ctl, ring, mem.ctl[ring + RING_HEAD]!)) return false;
-  return Atomics.exchange(mem.ctl, ring + RING_NOTICE, 1) === 0;
+  return ringDue(mem.ctl, ring, mem.ctl[ring + RING_HEAD]!);
 }

@@ -7,7 +7,6 @@ import {
   RING_CAPACITY,
   RING_HEAD,
   RING_LIMIT,
-  RING_NOTICE,
   RING_PAGE,
   RING_TAIL,
   RING_WAKE,
@@ -219,9 +218,4 @@ function unopened(state: number): boolean {
 
 function finUnacked(state: number): boolean {
   return state === TCP_FIN_WAIT1 || state === TCP_CLOSING || state === TCP_LAST_ACK;
-}
-
-/** After fileWrite: true when the stack must be told (`published`) and nobody has yet. */
-export function filePublishedDue(mem: SocketMemory, fd: number): boolean {
-  return Atomics.exchange(mem.ctl, mem.blockAt(fd) + BLOCK_SND + RING_NOTICE, 1) === 0;
 }

@@ -78,8 +78,8 @@ export const G_TEXT = 80;
 export const G_TEXT_MAX_BYTES = 4096;
 const GLOBAL_WORDS: number = G_TEXT + G_TEXT_MAX_BYTES / 4;
 /**
- * Globals of which each queue has its own: G_STATE to G_WAKE_FD but G_STOP, G_TAP_*, rings, G_GUESTS,
- * G_TURNS.
+ * Globals of which each queue has its own: G_STATE to G_WAKE_FD but G_STOP, G_TAP_*, rings,
+ * G_GUESTS, G_TURNS.
  */
 const QUEUE_GLOBALS: number = G_TEXT;
 /** Queues at most. */
@@ -116,6 +116,8 @@ export const T_BUSY = 5;
 export const T_HOST = 6;
 /** Command ring: head moved by the stack thread, tail by the thread; cursors count commands. */
 export const T_CMD_HEAD = 16;
+/** Said by the stack thread: commands before this cursor are carried out, or are about to be. */
+export const T_CMD_TAKEN = 17;
 export const T_CMD_TAIL = 32;
 /** Completion: ticket of the last synchronous command that is done, its result, words of output. */
 export const T_DONE = 48;
@@ -180,8 +182,8 @@ export const LIST_DETAILS = 1;
 
 /**
  * Epoll region: owner thread + 1 (0 = free), ready ring (head moved by the thread, tail by the
- * stack). The owner is said in the region of queue 0, with E_INTERNAL for an instance that is how a
- * thread blocks.
+ * stack), in which a descriptor is once at most. The owner is said in the region of queue 0, with
+ * E_INTERNAL for an instance that is how a thread blocks.
  */
 export const E_OWNER = 0;
 export const E_INTERNAL = 0x10000;
@@ -213,7 +215,7 @@ export function ctlLayout(maxFds: number, queues = 1): CtlLayout {
   const readySlots = 2 ** Math.ceil(Math.log2(Math.max(64, maxFds)));
   const threadsAt = GLOBAL_WORDS;
   const epollsAt = threadsAt + MAX_THREADS * THREAD_WORDS;
-  const epollWords = EPOLL_HEADER_WORDS + readySlots / 32 + readySlots;
+  const epollWords = EPOLL_HEADER_WORDS + readySlots;
   const mibAt = (epollsAt + MAX_EPOLLS * epollWords + 1) & ~1;
   const queueEnd = mibAt + MIB_SLOTS * 2;
   const queueWords = (queueEnd - threadsAt + QUEUE_GLOBALS + 1) & ~1;
@@ -242,14 +244,9 @@ export function epollAt(layout: CtlLayout, epoll: number): number {
   return layout.epollsAt + epoll * layout.epollWords;
 }
 
-/** First word of the queued flags (a bit per descriptor) of the epoll region at `at`. */
-export function queuedAt(at: number): number {
-  return at + EPOLL_HEADER_WORDS;
-}
-
 /** First slot of the ready ring of the epoll region at `at`. */
-export function readyAt(layout: CtlLayout, at: number): number {
-  return at + EPOLL_HEADER_WORDS + layout.readySlots / 32;
+export function readyAt(at: number): number {
+  return at + EPOLL_HEADER_WORDS;
 }
 
 /** First word of the command with cursor `cursor` in the thread region at `at`. */

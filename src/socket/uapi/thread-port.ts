@@ -6,6 +6,7 @@
  * of them is sys.ts's.
  */
 import { EINVAL, EIO } from '../../net/errno.js';
+import { RING_NOTICE } from '../../net/ring.js';
 import { BLOCK_GEN, BLOCK_HASH, BLOCK_QUEUE, type SocketMemory } from '../../net/sockmem.js';
 import { Heartbeat } from './heartbeat.js';
 import {
@@ -28,12 +29,12 @@ import {
   G_STATE,
   G_TURNS,
   globalAt,
-  queuedAt,
   readyAt,
   STACK_RUNNING,
   STACK_STARTING,
   T_CMD_HEAD,
   T_CMD_TAIL,
+  T_CMD_TAKEN,
   T_CMD_WAITING,
   T_DONE,
   T_OUT,
@@ -76,6 +77,9 @@ interface WaitAsync {
 }
 const { waitAsync } = Atomics as unknown as WaitAsync;
 
+// The global of that name is a getter, which costs more than reading the clock.
+const clock = performance;
+
 const encoder = new TextEncoder();
 
 export class ThreadPort {
@@ -100,6 +104,9 @@ export class ThreadPort {
   private readonly spin: Spin;
   /** Of the last synchronous command to each stack thread. */
   private readonly tickets: Int32Array;
+  /** T_CMD_HEAD and T_CMD_TAKEN of each stack thread, as far as we know. */
+  private readonly heads: Int32Array;
+  private readonly taken: Int32Array;
   private seen = 0;
 
   /**
@@ -125,8 +132,13 @@ export class ThreadPort {
     this.yieldCpu = yieldCpu;
     this.queues = shared.layout.queues;
     this.tickets = new Int32Array(this.queues);
+    this.heads = new Int32Array(this.queues);
+    this.taken = new Int32Array(this.queues);
     for (let queue = 0; queue < this.queues; queue++) {
-      this.tickets[queue] = this.ctl[this.lineAt(queue) + T_DONE]!;
+      const at = this.lineAt(queue);
+      this.tickets[queue] = this.ctl[at + T_DONE]!;
+      this.heads[queue] = this.ctl[at + T_CMD_HEAD]!;
+      this.taken[queue] = this.ctl[at + T_CMD_TAKEN]!;
     }
     this.heartbeat = new Heartbeat(this.ctl, this.at);
     this.spin = new Spin(this.ctl[G_SPIN_US]!);
@@ -146,6 +158,36 @@ export class ThreadPort {
   /** Sends a command nobody waits for. False = the stack is dead. */
   post(op: number, fd: number, a = 0, b = 0, c = 0, d = 0): boolean {
     return this.send(this.queueOf(fd), op, fd, a, b, c, d, 0);
+  }
+
+  /**
+   * `post` of a command that says the same however often it is given, after what it speaks of has
+   * been published. Not while the last one still waits: who takes that sees what is new, too.
+   * @param ring BLOCK_RCV or BLOCK_SND: whose RING_NOTICE remembers where the last one is
+   */
+  notify(op: number, fd: number, ring: number): void {
+    const { ctl } = this;
+    const queue = this.queueOf(fd);
+    const notice = this.mem.blockAt(fd) + ring + RING_NOTICE;
+    if (this.waits(queue, ctl[notice]!, op, fd)) return;
+    ctl[notice] = ctl[this.lineAt(queue) + T_CMD_TAIL]!;
+    this.send(queue, op, fd, 0, 0, 0, 0, 0);
+  }
+
+  /** Is the command at `cursor` this one, and has the stack yet to take it? */
+  private waits(queue: number, cursor: number, op: number, fd: number): boolean {
+    const { ctl, taken } = this;
+    const at = this.lineAt(queue);
+    const tail = ctl[at + T_CMD_TAIL]!;
+    const age = (tail - cursor) | 0;
+    if (age <= 0 || age > ((tail - taken[queue]!) | 0)) return false;
+    taken[queue] = Atomics.load(ctl, at + T_CMD_TAKEN);
+    if (age > ((tail - taken[queue]!) | 0)) return false;
+    // The cursor may be another thread's, or very old.
+    const slot = commandAt(at, cursor);
+    return (
+      ctl[slot + C_OP] === op && ctl[slot + C_FD] === fd && ctl[slot + C_GEN] === this.genOf(fd)
+    );
   }
 
   /** `post` to the stack thread of `queue`, about nothing that has a descriptor. */
@@ -222,7 +264,7 @@ export class ThreadPort {
     if (!this.alive) return false;
     const at = this.lineAt(queue);
     const tail = ctl[at + T_CMD_TAIL]!;
-    if (!this.hasRoom(at, tail) && !this.waitForRoom(queue, at, tail)) return false;
+    if (!this.hasRoom(queue, at, tail) && !this.waitForRoom(queue, at, tail)) return false;
     const slot = commandAt(at, tail);
     ctl[slot + C_OP] = op;
     ctl[slot + C_FD] = fd;
@@ -241,8 +283,11 @@ export class ThreadPort {
     return this.ctl[this.mem.blockAt(fd) + BLOCK_GEN]!;
   }
 
-  private hasRoom(at: number, tail: number): boolean {
-    return ((tail - Atomics.load(this.ctl, at + T_CMD_HEAD)) | 0) < COMMAND_SLOTS;
+  private hasRoom(queue: number, at: number, tail: number): boolean {
+    const { heads } = this;
+    if (((tail - heads[queue]!) | 0) < COMMAND_SLOTS) return true;
+    heads[queue] = Atomics.load(this.ctl, at + T_CMD_HEAD);
+    return ((tail - heads[queue]!) | 0) < COMMAND_SLOTS;
   }
 
   /** The stack drains all rings in every turn: there is room soon, unless it is dead (false). */
@@ -308,28 +353,32 @@ export class ThreadPort {
   }
 
   /**
-   * Takes the oldest descriptor off a ready ring of `epoll` (each stack thread fills one), -1 =
-   * none. Its queued flag is cleared before this returns: whatever happens to the descriptor from
-   * then on queues it again, so poll it afterwards.
+   * Takes descriptors off the ready rings of `epoll` (each stack thread fills one), oldest first,
+   * as many as `fds` has room for. They are to be polled afterwards: whatever happens to them from
+   * then on queues them again.
+   * @returns how many
    */
-  popReady(epoll: number): number {
+  takeReady(epoll: number, fds: Int32Array): number {
     let at = epollAt(this.layout, epoll);
+    let count = 0;
     for (let queue = 0; queue < this.queues; queue++, at += this.layout.queueWords) {
-      const fd = this.popFrom(at);
-      if (fd >= 0) return fd;
+      count = this.takeFrom(at, fds, count);
     }
-    return -1;
+    return count;
   }
 
-  private popFrom(at: number): number {
+  private takeFrom(at: number, fds: Int32Array, begin: number): number {
     const { ctl, layout } = this;
     const head = ctl[at + E_HEAD]!;
-    if (head === Atomics.load(ctl, at + E_TAIL)) return -1;
-    const fd = ctl[readyAt(layout, at) + (head & (layout.readySlots - 1))]!;
-    // The slot is given back before the flag, so that flags set never outnumber free slots.
-    ctl[at + E_HEAD] = (head + 1) | 0;
-    Atomics.and(ctl, queuedAt(at) + (fd >>> 5), ~(1 << (fd & 31)));
-    return fd;
+    const waiting = (Atomics.load(ctl, at + E_TAIL) - head) | 0;
+    const count = Math.min(waiting, fds.length - begin);
+    if (count <= 0) return begin;
+    const slots = readyAt(at);
+    const mask = layout.readySlots - 1;
+    for (let i = 0; i < count; i++) fds[begin + i] = ctl[slots + ((head + i) & mask)]!;
+    // From here on they are not queued any more; published once for all of them.
+    Atomics.store(ctl, at + E_HEAD, (head + count) | 0);
+    return begin + count;
   }
 
   /**
@@ -339,7 +388,7 @@ export class ThreadPort {
    */
   sleep(epoll: number, timeoutMs: number): number {
     const { ctl, at, spin } = this;
-    const startMs = performance.now();
+    const startMs = clock.now();
     if (spin.pays && this.look(epoll, startMs)) return this.heartbeat.waited();
     const seen = Atomics.load(ctl, at + T_WAKE);
     const before = Atomics.exchange(ctl, at + T_SLEEPING, epoll + 1);
@@ -365,7 +414,7 @@ export class ThreadPort {
         return true;
       }
       const beforeMs = nowMs;
-      nowMs = performance.now();
+      nowMs = clock.now();
       if ((nowMs - beforeMs) * 1000 > LOOK_MOST_US) spin.interrupted();
     }
     return false;

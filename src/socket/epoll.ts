@@ -10,6 +10,7 @@
  */
 import { EBADF, EEXIST, EINVAL, EIO, ENOENT, EPERM } from '../net/errno.js';
 import { BLOCK_GEN, KIND_EPOLL, type SocketMemory } from '../net/sockmem.js';
+import { DELETED, InterestTable, LISTED, MUTED } from './interest-table.js';
 import type { EpollEvent } from './sys-table.js';
 import {
   EPOLL_CTL_ADD,
@@ -34,30 +35,6 @@ const PRIVATE_BITS: number = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSI
 const EXCLUSIVE_BITS: number =
   EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
 
-/** Interest in one descriptor (struct epitem). */
-class Interest {
-  readonly fd: number;
-  /**
-   * BLOCK_GEN of the file that was meant: a later file with this number is none of our business.
-   */
-  readonly gen: number;
-  events: number;
-  data: number;
-  /** On the ready list; deleted while there. */
-  listed = false;
-  deleted = false;
-  /** The stack has been told that this spent one-shot interest wants nothing. */
-  muted = false;
-  next: Interest | null = null;
-
-  constructor(fd: number, gen: number, events: number, data: number) {
-    this.fd = fd;
-    this.gen = gen;
-    this.events = events;
-    this.data = data;
-  }
-}
-
 /** Descriptors taken off the ready ring at once. */
 const TAKEN_MOST = 256;
 
@@ -66,13 +43,12 @@ export class Epoll {
   readonly index: number;
   private readonly port: ThreadPort;
   private readonly mem: SocketMemory;
-  /** By descriptor; shorter than the highest one that is not watched. */
-  private readonly interests: (Interest | null)[] = [];
+  private readonly table = new InterestTable();
   /** What is taken off the ready ring at once. */
   private readonly taken: Int32Array = new Int32Array(TAKEN_MOST);
-  /** The ready list, oldest first. */
-  private head: Interest | null = null;
-  private tail: Interest | null = null;
+  /** The ready list, oldest first: items, 0 = none. */
+  private head = 0;
+  private tail = 0;
   private length = 0;
 
   constructor(port: ThreadPort, index: number) {
@@ -86,47 +62,48 @@ export class Epoll {
     const kind = fileKind(this.mem, fd);
     if (kind < 0) return kind;
     if (kind === KIND_EPOLL) return -EPERM;
-    const interest = this.find(fd);
+    const item = this.find(fd);
     if (op === EPOLL_CTL_DEL) {
-      if (interest === null) return -ENOENT;
-      this.drop(interest);
+      if (item === 0) return -ENOENT;
+      this.table.drop(item);
       return this.tell(fd, EPOLL_CTL_DEL, 0, 0, 0);
     }
     if (event == null) return -EINVAL;
     const events = event.events | 0;
-    if (op === EPOLL_CTL_ADD) return this.add(fd, interest, events, event.data);
-    if (op === EPOLL_CTL_MOD) return this.modify(interest, events, event.data);
+    if (op === EPOLL_CTL_ADD) return this.add(fd, item, events, event.data);
+    if (op === EPOLL_CTL_MOD) return this.modify(item, events, event.data);
     return -EINVAL;
   }
 
-  private add(fd: number, existing: Interest | null, events: number, data: number): number {
+  private add(fd: number, existing: number, events: number, data: number): number {
     if ((events & EPOLLEXCLUSIVE) !== 0 && (events & ~EXCLUSIVE_BITS) !== 0) return -EINVAL;
-    if (existing !== null) return -EEXIST;
-    const interest = new Interest(fd, this.genOf(fd), events | EPOLLERR | EPOLLHUP, data);
-    while (this.interests.length <= fd) this.interests.push(null);
-    this.interests[fd] = interest;
-    return this.activate(interest, EPOLL_CTL_ADD);
+    if (existing !== 0) return -EEXIST;
+    const item = this.table.add(fd, this.genOf(fd), events | EPOLLERR | EPOLLHUP, data);
+    return this.activate(item, EPOLL_CTL_ADD);
   }
 
-  private modify(interest: Interest | null, events: number, data: number): number {
+  private modify(item: number, events: number, data: number): number {
+    const { table } = this;
     if ((events & EPOLLEXCLUSIVE) !== 0) return -EINVAL;
-    if (interest === null) return -ENOENT;
-    if ((interest.events & EPOLLEXCLUSIVE) !== 0) return -EINVAL;
-    interest.events = events | EPOLLERR | EPOLLHUP;
-    interest.data = data;
-    interest.muted = false;
-    return this.activate(interest, EPOLL_CTL_MOD);
+    if (item === 0) return -ENOENT;
+    if ((table.events[item]! & EPOLLEXCLUSIVE) !== 0) return -EINVAL;
+    table.events[item] = events | EPOLLERR | EPOLLHUP;
+    table.data[item] = data;
+    table.flags[item]! &= ~MUTED;
+    return this.activate(item, EPOLL_CTL_MOD);
   }
 
   /**
    * Lists the interest if it is ready now, and has the stack watch it. The stack looks again when
    * it starts to watch: the stamp tells it whether anything has happened since we looked.
    */
-  private activate(interest: Interest, op: number): number {
-    const stamp = fileStamp(this.mem, interest.fd);
-    const found = filePollAll(this.mem, interest.fd, interest.events) & interest.events;
-    if (found !== 0) this.list(interest);
-    return this.tell(interest.fd, op, interest.events, stamp, found);
+  private activate(item: number, op: number): number {
+    const fd = this.table.fd[item]!;
+    const events = this.table.events[item]!;
+    const stamp = fileStamp(this.mem, fd);
+    const found = filePollAll(this.mem, fd, events) & events;
+    if (found !== 0) this.list(item);
+    return this.tell(fd, op, events, stamp, found);
   }
 
   private tell(fd: number, op: number, events: number, stamp: number, found: number): number {
@@ -138,44 +115,40 @@ export class Epoll {
     return this.port.ctl[this.mem.blockAt(fd) + BLOCK_GEN]!;
   }
 
-  /** The interest in the present file `fd`; one in an earlier file of that number is dropped. */
-  private find(fd: number): Interest | null {
-    const interest = this.interests[fd] ?? null;
-    if (interest === null) return null;
-    if (interest.gen === this.genOf(fd)) return interest;
-    this.drop(interest);
-    return null;
-  }
-
-  private drop(interest: Interest): void {
-    interest.deleted = true;
-    if (this.interests[interest.fd] === interest) this.interests[interest.fd] = null;
+  /** The item of the present file `fd`; one of an earlier file of that number is dropped. */
+  private find(fd: number): number {
+    const item = this.table.find(fd);
+    if (item === 0 || this.table.gen[item] === this.genOf(fd)) return item;
+    this.table.drop(item);
+    return 0;
   }
 
   /** This thread closes `fd`: the stack drops its side by itself. */
   forget(fd: number): void {
-    const interest = this.interests[fd] ?? null;
-    if (interest !== null) this.drop(interest);
+    const item = this.table.find(fd);
+    if (item !== 0) this.table.drop(item);
   }
 
-  private list(interest: Interest): void {
-    if (interest.listed) return;
-    interest.listed = true;
-    interest.next = null;
-    if (this.tail === null) this.head = interest;
-    else this.tail.next = interest;
-    this.tail = interest;
+  private list(item: number): void {
+    const { next, flags } = this.table;
+    if ((flags[item]! & LISTED) !== 0) return;
+    flags[item]! |= LISTED;
+    next[item] = 0;
+    if (this.tail === 0) this.head = item;
+    else next[this.tail] = item;
+    this.tail = item;
     this.length++;
   }
 
-  private unlist(): Interest {
-    const interest = this.head!;
-    this.head = interest.next;
-    if (this.head === null) this.tail = null;
-    interest.next = null;
-    interest.listed = false;
+  private unlist(): number {
+    const { next, flags } = this.table;
+    const item = this.head;
+    this.head = next[item]!;
+    if (this.head === 0) this.tail = 0;
+    next[item] = 0;
+    flags[item]! &= ~LISTED;
     this.length--;
-    return interest;
+    return item;
   }
 
   /**
@@ -204,45 +177,51 @@ export class Epoll {
 
   /** Lists what the stack has found ready, until there is no more. */
   private takeReady(): void {
-    const { port, index, interests, taken } = this;
+    const { port, index, table, taken } = this;
     for (let left = port.takeReady(index, taken); left > 0; left = port.takeReady(index, taken)) {
       for (let i = 0; i < left; i++) {
-        const fd = taken[i]!;
-        const interest = fd < interests.length ? interests[fd]! : null;
-        if (interest !== null) this.list(interest);
+        const item = table.find(taken[i]!);
+        if (item !== 0) this.list(item);
       }
     }
   }
 
   /** Delivers what is ready now; each interest is looked at once. */
   private collect(events: EpollEvent[], maxEvents: number): number {
+    const { table } = this;
     this.takeReady();
     let count = 0;
     for (let looks = this.length; looks > 0 && count < maxEvents; looks--) {
-      const interest = this.unlist();
-      if (interest.deleted) continue;
-      const ready = this.ready(interest);
+      const item = this.unlist();
+      if ((table.flags[item]! & DELETED) !== 0) {
+        table.release(item);
+        continue;
+      }
+      const ready = this.ready(item);
       if (ready === 0) continue;
-      deliver(events, count++, ready, interest.data);
-      if ((interest.events & EPOLLONESHOT) !== 0) interest.events &= PRIVATE_BITS;
-      else if ((interest.events & EPOLLET) === 0) this.list(interest);
+      const asked = table.events[item]!;
+      deliver(events, count++, ready, table.data[item]!);
+      if ((asked & EPOLLONESHOT) !== 0) table.events[item] = asked & PRIVATE_BITS;
+      else if ((asked & EPOLLET) === 0) this.list(item);
     }
     return count;
   }
 
-  private ready(interest: Interest): number {
-    const { fd } = interest;
-    if (interest.gen !== this.genOf(fd) || fileKind(this.mem, fd) === -EBADF) {
-      this.drop(interest);
+  private ready(item: number): number {
+    const { table } = this;
+    const fd = table.fd[item]!;
+    if (table.gen[item] !== this.genOf(fd) || fileKind(this.mem, fd) === -EBADF) {
+      table.drop(item);
       return 0;
     }
-    if ((interest.events & ~PRIVATE_BITS) === 0) {
+    const events = table.events[item]!;
+    if ((events & ~PRIVATE_BITS) === 0) {
       // A spent one-shot that still makes noise: silence it until EPOLL_CTL_MOD arms it again.
-      if (!interest.muted) this.tell(fd, EPOLL_CTL_MOD, interest.events, 0, -1);
-      interest.muted = true;
+      if ((table.flags[item]! & MUTED) === 0) this.tell(fd, EPOLL_CTL_MOD, events, 0, -1);
+      table.flags[item]! |= MUTED;
       return 0;
     }
-    return filePollAll(this.mem, fd, interest.events) & interest.events;
+    return filePollAll(this.mem, fd, events) & events;
   }
 }
 

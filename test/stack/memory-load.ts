@@ -55,6 +55,8 @@ export interface LoadOptions {
   close?: boolean;
   /** Instead of requests: text for the discard service, in super-packets of this many bytes. */
   uploadBytes?: number;
+  /** A link without offload: segments of one MSS, with checksums. */
+  plain?: boolean;
 }
 
 /** One client's end of a connection. */
@@ -79,7 +81,7 @@ const SEND_TEXT = 4;
 /** The device of the stack, with the clients behind it. */
 class ClientLink implements PumpDevice {
   readonly mtu = 1500;
-  readonly offload = { checksum: true, gsoMaxBytes: 65_535 };
+  readonly offload: { checksum: boolean; gsoMaxBytes: number };
   readonly counters = {
     rxPackets: 0,
     rxBytes: 0,
@@ -102,6 +104,8 @@ class ClientLink implements PumpDevice {
 
   constructor(options: LoadOptions) {
     this.options = options;
+    const plain = options.plain === true;
+    this.offload = { checksum: !plain, gsoMaxBytes: plain ? 0 : 65_535 };
     this.request = new TextEncoder().encode(options.request);
     this.dport = options.uploadBytes === undefined ? HTTP_PORT : DISCARD_PORT;
     for (let i = 0; i < options.connections; i++) {
@@ -245,7 +249,7 @@ export class MemoryLoad {
   private nowUs = 1e6;
 
   constructor(options: LoadOptions) {
-    const shared = openShared(createCtl(8192), new Uint8Array(new SharedArrayBuffer(256 << 20)));
+    const shared = openShared(createCtl(8192), new Uint8Array(new ArrayBuffer(256 << 20)));
     const syscalls = new Syscalls(shared);
     const link = new ClientLink(options);
     this.link = link;

@@ -4,7 +4,7 @@
  * for the link. Which way a packet goes is route.ts.
  */
 import { assert } from './assert.js';
-import { checksumFold, checksumPartial, skbChecksumHelp } from './checksum.js';
+import { checksumFold, pseudoSum, skbChecksumHelp } from './checksum.js';
 import { jhash3words } from './hash.js';
 import { IPHDR_BYTES, iphdr, offsetOf } from './layout.js';
 import { Mib } from './mib.js';
@@ -18,13 +18,8 @@ import {
   type Skb,
 } from './skb.js';
 
-const TOS = offsetOf(iphdr, 'tos');
-const TOT_LEN = offsetOf(iphdr, 'tot_len');
 const ID = offsetOf(iphdr, 'id');
-const FRAG_OFF = offsetOf(iphdr, 'frag_off');
 const TTL = offsetOf(iphdr, 'ttl');
-const PROTOCOL = offsetOf(iphdr, 'protocol');
-const CHECK = offsetOf(iphdr, 'check');
 const SADDR = offsetOf(iphdr, 'saddr');
 const DADDR = offsetOf(iphdr, 'daddr');
 
@@ -52,22 +47,23 @@ export function ipSelectIdent(net: NetNs, saddr: number, daddr: number, protocol
 }
 
 /**
- * Writes the 20-byte header of a packet of `total` bytes at arena offset `at`; addresses and the
- * like from `skb`.
+ * Writes the 20-byte header of a packet of `total` bytes at arena offset `at`, word by word;
+ * addresses and the like from `skb`.
  */
 function writeHeader(skb: Skb, at: number, total: number, id: number, fragOff: number): void {
-  const view = skb.view;
-  view.setUint8(at, VERSION_IHL);
-  view.setUint8(at + TOS, skb.tos);
-  view.setUint16(at + TOT_LEN, total);
-  view.setUint16(at + ID, id);
-  view.setUint16(at + FRAG_OFF, fragOff);
-  view.setUint8(at + TTL, skb.ttl);
-  view.setUint8(at + PROTOCOL, skb.protocol);
-  view.setUint16(at + CHECK, 0);
-  view.setInt32(at + SADDR, skb.saddr);
-  view.setInt32(at + DADDR, skb.daddr);
-  view.setUint16(at + CHECK, checksumFold(checksumPartial(view, at, IPHDR_BYTES, 0)));
+  const { view, saddr, daddr, protocol, tos, ttl } = skb;
+  // What the pseudo-header has of it, and the rest.
+  const sum =
+    pseudoSum(saddr, daddr, protocol, total) +
+    ((VERSION_IHL << 8) | tos) +
+    id +
+    fragOff +
+    (ttl << 8);
+  view.setInt32(at, (VERSION_IHL << 24) | (tos << 16) | total);
+  view.setInt32(at + ID, (id << 16) | fragOff);
+  view.setInt32(at + TTL, (ttl << 24) | (protocol << 16) | checksumFold(sum));
+  view.setInt32(at + SADDR, saddr);
+  view.setInt32(at + DADDR, daddr);
 }
 
 /**

@@ -19,6 +19,7 @@ import { IP_MF, IP_OFFSET } from './ipv4-output.js';
 import { IPHDR_BYTES, IPPROTO_ICMP, IPPROTO_IGMP, iphdr, offsetOf } from './layout.js';
 import { Mib } from './mib.js';
 import type { NetNs } from './netns.js';
+import { RTN_BROADCAST, RTN_LOCAL } from './route.js';
 import type { Skb } from './skb.js';
 
 export { ipRouteSkb, ipSelectIdent, ipv4Xmit } from './ipv4-output.js';
@@ -128,21 +129,23 @@ function validate(net: NetNs, skb: Skb): boolean {
  */
 function isForUs(net: NetNs, skb: Skb): boolean {
   const looped = skb.dev === net.lo;
+  const from = net.routes.output(skb.saddr, 0).type;
   const martian =
     isNotOneHost(skb.saddr) ||
-    net.routes.isBroadcast(skb.saddr) ||
-    (!looped && (isLoopback(skb.saddr) || isLoopback(skb.daddr) || net.isLocal(skb.saddr)));
+    from === RTN_BROADCAST ||
+    (!looped && (isLoopback(skb.saddr) || isLoopback(skb.daddr) || from === RTN_LOCAL));
   if (martian) {
     net.drop(Mib.IpInAddrErrors, 'IpInAddrErrors', skb);
     return false;
   }
-  if (net.isLocal(skb.daddr)) return true;
+  const to = net.routes.output(skb.daddr, 0).type;
+  if (to === RTN_LOCAL) return true;
   let reason: number = Mib.IpInAddrErrors;
   let name = 'IpInAddrErrors';
   if (isMulticast(skb.daddr)) {
     reason = Mib.IpExtInMcastPkts;
     name = 'IpExtInMcastPkts';
-  } else if (net.routes.isBroadcast(skb.daddr)) {
+  } else if (to === RTN_BROADCAST) {
     reason = Mib.IpExtInBcastPkts;
     name = 'IpExtInBcastPkts';
   }

@@ -4,7 +4,8 @@
  * to edit: the routes are those that addresses bring with them, and a default route by the first
  * device. `lo` is always there with 127.0.0.0/8. Everything that goes to an address of ours goes by
  * `lo` but counts as having come in by the device that owns the address, as Linux has it since
- * 4.14. Lookups allocate nothing: they fill the one Route of the table.
+ * 4.14. Lookups allocate nothing that stays: answers are kept by destination, and used again for
+ * whoever asks next (Linux: the dst that a socket caches).
  */
 import type { Device } from './env.js';
 import { INADDR_BROADCAST, isLoopback, isMulticast, isZeronet } from './ipv4-address.js';
@@ -52,8 +53,13 @@ export class NetDevice {
   }
 }
 
-/** The answer to a lookup; the next one writes over it. */
+/** Answers that are kept, a power of two. */
+const KEPT_MOST = 256;
+
+/** The answer to a lookup; a later one may write over it. */
 export interface Route {
+  /** The destination, int32. */
+  daddr: number;
   /** RTN_*. */
   type: number;
   /** The device that the packet leaves by. */
@@ -89,20 +95,28 @@ export class RouteTable {
   private readonly broadcasts = new Map<number, NetDevice>();
   /** Longest prefix first; of equals the older. */
   private readonly subnets: Subnet[] = [];
+  /** The answer for a socket that is bound to a device. */
   private readonly route: Route;
+  /** The answers for all others, by a hash of the destination. */
+  private readonly kept: (Route | null)[] = new Array(KEPT_MOST).fill(null);
 
   constructor(lowestIsBroadcast: boolean) {
     this.lowestIsBroadcast = lowestIsBroadcast;
     this.lo = new NetDevice(IFINDEX_LOOPBACK, 'lo', null);
     this.devices.push(this.lo);
     this.addAddress(this.lo, INADDR_LOOPBACK, LOOPBACK_PREFIX);
-    this.route = { type: RTN_UNREACHABLE, dev: this.lo, iif: 0, saddr: 0 };
+    this.route = this.nowhere();
+  }
+
+  private nowhere(): Route {
+    return { daddr: 0, type: RTN_UNREACHABLE, dev: this.lo, iif: 0, saddr: 0 };
   }
 
   /** A new interface; the first but `lo` has ifindex IFINDEX_LINK. */
   addDevice(name: string, link: Device): NetDevice {
     const dev = new NetDevice(this.devices.length, name, link);
     this.devices.push(dev);
+    this.kept.fill(null);
     return dev;
   }
 
@@ -131,6 +145,7 @@ export class RouteTable {
       this.addSubnet(subnet, prefix);
     }
     if (dev !== this.lo) this.locals.set(own, subnet);
+    this.kept.fill(null);
   }
 
   private addSubnet(subnet: Subnet, prefix: number): void {
@@ -177,25 +192,36 @@ export class RouteTable {
    * @param oif the device bound to, 0 = any
    */
   output(daddr: number, oif: number): Route {
-    const { route } = this;
+    if (oif !== 0) return this.lookup(this.route, daddr, oif);
+    const slot = Math.imul(daddr, 0x9e3779b1) >>> 24;
+    const kept = this.kept[slot]!;
+    if (kept !== null && kept.daddr === daddr) return kept;
+    const route = kept ?? this.nowhere();
+    this.kept[slot] = route;
+    return this.lookup(route, daddr, 0);
+  }
+
+  /** Fills `route`. */
+  private lookup(route: Route, daddr: number, oif: number): Route {
+    route.daddr = daddr;
     if (this.isLocal(daddr)) {
       const subnet = this.locals.get(daddr);
       const dev = subnet === undefined ? this.lo : subnet.dev;
       if (oif === 0 || oif === dev.ifindex) {
         const saddr = subnet === undefined ? INADDR_LOOPBACK : subnet.saddr;
-        return this.answer(RTN_LOCAL, this.lo, dev.ifindex, saddr);
+        return fill(route, RTN_LOCAL, this.lo, dev.ifindex, saddr);
       }
     }
     const dev = oif === 0 ? (this.devices[IFINDEX_LINK] ?? null) : this.device(oif);
-    if (dev === null) return this.answer(RTN_UNREACHABLE, this.lo, 0, 0);
+    if (dev === null) return fill(route, RTN_UNREACHABLE, this.lo, 0, 0);
     const type = this.groupType(daddr, oif);
-    if (type !== RTN_UNICAST) return this.answer(type, dev, dev.ifindex, this.selectAddress(dev));
+    if (type !== RTN_UNICAST) return fill(route, type, dev, dev.ifindex, this.selectAddress(dev));
     for (const subnet of this.subnets) {
       if ((daddr & subnet.mask) !== subnet.network) continue;
       if (oif !== 0 ? subnet.dev !== dev : subnet.dev === this.lo) continue;
-      return this.answer(RTN_UNICAST, subnet.dev, subnet.dev.ifindex, subnet.saddr);
+      return fill(route, RTN_UNICAST, subnet.dev, subnet.dev.ifindex, subnet.saddr);
     }
-    this.answer(RTN_UNICAST, dev, dev.ifindex, this.selectAddress(dev));
+    fill(route, RTN_UNICAST, dev, dev.ifindex, this.selectAddress(dev));
     if (isZeronet(daddr) || route.saddr === 0) route.type = RTN_UNREACHABLE;
     return route;
   }
@@ -207,15 +233,6 @@ export class RouteTable {
     const owner = this.broadcasts.get(daddr);
     if (owner === undefined || (oif !== 0 && owner.ifindex !== oif)) return RTN_UNICAST;
     return RTN_BROADCAST;
-  }
-
-  private answer(type: number, dev: NetDevice, iif: number, saddr: number): Route {
-    const { route } = this;
-    route.type = type;
-    route.dev = dev;
-    route.iif = iif;
-    route.saddr = saddr;
-    return route;
   }
 
   /**
@@ -230,4 +247,12 @@ export class RouteTable {
     }
     return 0;
   }
+}
+
+function fill(route: Route, type: number, dev: NetDevice, iif: number, saddr: number): Route {
+  route.type = type;
+  route.dev = dev;
+  route.iif = iif;
+  route.saddr = saddr;
+  return route;
 }

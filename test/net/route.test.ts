@@ -11,7 +11,6 @@ import {
   RTN_LOCAL,
   RTN_MULTICAST,
   RTN_UNICAST,
-  RTN_UNREACHABLE,
 } from '../../src/net/route.js';
 import { address, CaptureDevice } from './fixtures.js';
 
@@ -217,9 +216,39 @@ describe('net/route: which way', () => {
     );
   });
 
-  it('looks up without allocating: one answer, written over', () => {
+  it('keeps its answers, and forgets them when there is a new address or device', () => {
     const table = makeTable();
-    expect(table.output(address('10.1.0.77'), 0)).to.equal(table.output(address('8.8.8.8'), D1));
-    expect(RTN_UNREACHABLE).to.not.equal(RTN_UNICAST);
+    const kept = table.output(address('10.1.0.77'), 0);
+    expect(table.output(address('10.1.0.77'), 0)).to.equal(kept);
+    expect(table.output(address('10.1.0.77'), D1)).to.equal(table.output(address('8.8.8.8'), D1));
+    expect(way(table, '10.3.0.7')).to.equal('10.1.0.1 by d0');
+    table.addAddress(table.device(D1)!, address('10.3.0.1'), 24);
+    expect(way(table, '10.3.0.7')).to.equal('10.3.0.1 by d1');
+    const bare = new RouteTable(false);
+    expect(way(bare, '8.8.8.8')).to.equal('unreachable');
+    const dev = bare.addDevice('d0', new CaptureDevice());
+    bare.addAddress(dev, address('10.1.0.1'), 24);
+    expect(way(bare, '8.8.8.8')).to.equal('10.1.0.1 by d0');
+  });
+
+  it('answers as a table that was never asked before, whatever was asked in between', () => {
+    const asked = fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 1, maxLength: 2000 });
+    fc.assert(
+      fc.property(asked, (hosts) => {
+        const table = makeTable();
+        for (const host of hosts) {
+          const daddr = (address('10.1.0.0') + Math.imul(host, 97)) | 0;
+          const fresh = { ...makeTable().output(daddr, 0) };
+          const { type, dev, iif, saddr } = table.output(daddr, 0);
+          expect([type, dev.name, iif, saddr]).to.deep.equal([
+            fresh.type,
+            fresh.dev.name,
+            fresh.iif,
+            fresh.saddr,
+          ]);
+        }
+      }),
+      { numRuns: 5 },
+    );
   });
 });

@@ -25,12 +25,10 @@ import type { Tcp } from '../tcp.js';
 import { tsNow } from '../ts-clock.js';
 
 const SOURCE = offsetOf(tcphdr, 'source');
-const DEST = offsetOf(tcphdr, 'dest');
 const SEQ = offsetOf(tcphdr, 'seq');
 const ACK_SEQ = offsetOf(tcphdr, 'ack_seq');
 const DOFF = offsetOf(tcphdr, 'doff');
 const FLAGS = offsetOf(tcphdr, 'flags');
-const WINDOW = offsetOf(tcphdr, 'window');
 const CHECK = offsetOf(tcphdr, 'check');
 const URG_PTR = offsetOf(tcphdr, 'urg_ptr');
 
@@ -41,8 +39,8 @@ const URG_PTR_MOST = 0xffff;
 const COPY_BYTES = 2048;
 
 /**
- * Writes the fixed header at `at`; options are there already and end at `end`. The checksum field
- * is left 0.
+ * Writes the fixed header at `at`, word by word; options are there already and end at `end`. The
+ * checksum field is left 0.
  */
 export function writeHeader(
   view: DataView,
@@ -55,15 +53,12 @@ export function writeHeader(
   flags: number,
   window: number,
 ): void {
-  view.setUint16(at + SOURCE, sport);
-  view.setUint16(at + DEST, dport);
+  view.setInt32(at + SOURCE, (sport << 16) | dport);
   view.setInt32(at + SEQ, seq);
   view.setInt32(at + ACK_SEQ, ack);
-  view.setUint8(at + DOFF, ((end - at) >> 2) << 4);
-  view.setUint8(at + FLAGS, flags);
-  view.setUint16(at + WINDOW, window);
-  view.setUint16(at + CHECK, 0);
-  view.setUint16(at + URG_PTR, 0);
+  view.setInt32(at + DOFF, ((end - at) << 26) | (flags << 16) | window);
+  // And the urgent pointer.
+  view.setInt32(at + CHECK, 0);
 }
 
 /**

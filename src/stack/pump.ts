@@ -108,7 +108,9 @@ export class Pump {
   private lastWorkUs = 0;
   /** When a packet or a command came last; work is also what timers bring. */
   private lastTrafficUs = 0;
-  /** The last turn that found nothing to do; 0 = the last turn found something. */
+  /** The last turn found nothing to do. */
+  private waiting = false;
+  /** When that turn was; 0 = there was none, or we have slept since. */
   private lastLookUs = 0;
   private readonly spin: Spin;
   /** We are said to sleep. */
@@ -144,7 +146,8 @@ export class Pump {
   }
 
   private noteWork(nowUs: number): void {
-    if (this.lastLookUs !== 0) this.spin.waited(nowUs - this.lastWorkUs);
+    if (this.waiting) this.spin.waited(nowUs - this.lastWorkUs);
+    this.waiting = false;
     this.lastLookUs = 0;
     this.lastWorkUs = nowUs;
   }
@@ -257,7 +260,11 @@ export class Pump {
     Atomics.store(this.ctl, this.globals + G_STACK_SLEEPING, 1);
     if (syscalls.pending() || this.asked) return 0;
     const sleepUs = this.sleepUs(nowUs, Math.min(mostUs, SLEEP_MAX_US));
-    if (sleepUs > 0) idle?.();
+    if (sleepUs > 0) {
+      // What is slept is no look that was interrupted.
+      this.lastLookUs = 0;
+      idle?.();
+    }
     return sleepUs;
   }
 
@@ -271,6 +278,7 @@ export class Pump {
   private looksAgain(nowUs: number): boolean {
     const { spin, lastLookUs } = this;
     if (lastLookUs !== 0 && nowUs - lastLookUs > LOOK_MOST_US) spin.interrupted();
+    this.waiting = true;
     this.lastLookUs = nowUs;
     return spin.pays && nowUs - this.lastWorkUs < spin.mostUs;
   }

@@ -296,6 +296,34 @@ describe('stack/pump', () => {
     expect(turns.slice(9)).to.deep.equal([2, 2, 2]);
   });
 
+  it('an idle time of many sleeps is no interruption of looks', () => {
+    const bench = new Bench();
+    let idleSleeps = 15;
+    let polls = 0;
+    const turns: number[] = [];
+    bench.waiting = 1;
+    bench.onWait = () => {
+      const before = polls;
+      polls = bench.log.filter((line) => line.startsWith('poll')).length;
+      if (idleSleeps-- > 0) {
+        bench.nowUs += 1e6;
+        return;
+      }
+      turns.push(polls - before);
+      bench.nowUs += 20;
+      bench.waiting = 1;
+      if (turns.length === 10) bench.stop();
+    };
+    const clock = (): number => {
+      bench.nowUs += 10;
+      return bench.nowUs;
+    };
+    bench.pump({ clock, spinUs: 100 }).run();
+    // One that finds nothing, then the long wait and seven short ones; the eighth is looked for.
+    expect(turns.slice(0, 9)).to.deep.equal([1, 2, 2, 2, 2, 2, 2, 2, 2]);
+    expect(turns[9]).to.be.within(6, 12);
+  });
+
   it('lets others have the core between two looks, and only there', () => {
     const looks: number[] = [];
     let yields = 0;

@@ -36,7 +36,10 @@ export const RING_WAKE = 5;
  * command: while it waits there it need not be told again.
  */
 export const RING_NOTICE = 6;
-/** Send ring only: most bytes that may be queued (SO_SNDBUF); receive ring: unused. */
+/**
+ * Send ring: most bytes that may be queued (SO_SNDBUF); accept ring: the backlog; receive ring:
+ * BLOCK_SND_NXT is there.
+ */
 export const RING_LIMIT = 7;
 
 /** Lock value of the stack thread. */
@@ -91,8 +94,8 @@ export function ringPlace(
   const base = mem.ctl[ring + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
-  mem.bytes.copyWithin(base + at, from, from + first);
-  if (first < length) mem.bytes.copyWithin(base, from + first, from + length);
+  moveBytes(mem, base + at, from, first);
+  if (first < length) moveBytes(mem, base, from + first, length - first);
 }
 
 /** Copies `length` bytes of `source` at `offset` into the ring at sequence number `seq`. */
@@ -108,7 +111,9 @@ export function ringCopyIn(
   const base = mem.ctl[ring + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
-  copyBytes(mem.bytes, base + at, source, offset, first);
+  const view = length <= WORDS_BYTES ? lastSource.of(source) : null;
+  if (view !== null && first === length) copyWords(mem.view, base + at, view, offset, length);
+  else copyBytes(mem.bytes, base + at, source, offset, first);
   if (first < length) copyBytes(mem.bytes, base, source, offset + first, length - first);
 }
 
@@ -125,8 +130,56 @@ export function ringCopyOut(
   const base = mem.ctl[ring + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
-  copyBytes(target, offset, mem.bytes, base + at, first);
+  const view = length <= WORDS_BYTES ? lastTarget.of(target) : null;
+  if (view !== null && first === length) copyWords(view, offset, mem.view, base + at, length);
+  else copyBytes(target, offset, mem.bytes, base + at, first);
   if (first < length) copyBytes(target, offset + first, mem.bytes, base, length - first);
+}
+
+/** Up to this many bytes a loop over words does, if there are views on both sides already. */
+const WORDS_BYTES = 192;
+
+/** The array that was copied from, or to, last: who uses one again has a view of it made. */
+class LastArray {
+  private array: Uint8Array | null = null;
+  private view: DataView | null = null;
+
+  of(array: Uint8Array): DataView | null {
+    if (array !== this.array) {
+      this.array = array;
+      this.view = null;
+    } else if (this.view === null || this.view.byteLength !== array.length) {
+      this.view = new DataView(array.buffer, array.byteOffset, array.length);
+    }
+    return this.view;
+  }
+}
+
+const lastSource = new LastArray();
+const lastTarget = new LastArray();
+
+function copyWords(
+  target: DataView,
+  at: number,
+  source: DataView,
+  offset: number,
+  length: number,
+): void {
+  let i = 0;
+  for (; i + 8 <= length; i += 8) {
+    target.setInt32(at + i, source.getInt32(offset + i));
+    target.setInt32(at + i + 4, source.getInt32(offset + i + 4));
+  }
+  for (; i < length; i++) target.setUint8(at + i, source.getUint8(offset + i));
+}
+
+/**
+ * Copies `length` arena bytes at `from` to `to`; the two do not overlap. The builtin takes a tenth
+ * of a microsecond before it copies anything.
+ */
+export function moveBytes(mem: SocketMemory, to: number, from: number, length: number): void {
+  if (length <= WORDS_BYTES) copyWords(mem.view, to, mem.view, from, length);
+  else mem.bytes.copyWithin(to, from, from + length);
 }
 
 /** Below this many bytes a loop beats the view that `set` needs. */

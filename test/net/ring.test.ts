@@ -101,6 +101,33 @@ describe('net/ring', () => {
     );
   });
 
+  it('copies the same from and to an array that is used again', () => {
+    const { mem, ring } = makeRing();
+    const memory = new Uint8Array(600);
+    for (let i = 0; i < memory.length; i++) memory[i] = i * 7;
+    const sources = [memory, memory.subarray(13, 500), memory.slice(0, 300)];
+    const targets = [new Uint8Array(400), new Uint8Array(500).subarray(5, 320)];
+    fc.assert(
+      fc.property(fc.infiniteStream(fc.nat(200)), (stream) => {
+        const next = (): number => stream.next().value;
+        for (let round = 0; round < 20; round++) {
+          const [source, target] = [sources[next() % 3]!, targets[next() % 2]!];
+          const [seq, from, to, length] = [next() * 41, next() % 99, next() % 99, next()];
+          // Twice: the second time there are views of both.
+          for (let again = 0; again < 2; again++) {
+            target.fill(0xee);
+            ringCopyIn(mem, ring, seq, source, from, length);
+            ringCopyOut(mem, ring, seq, target, to, length);
+            const expected = new Uint8Array(target.length).fill(0xee);
+            expected.set(source.subarray(from, from + length), to);
+            expect(target).to.deep.equal(expected);
+          }
+        }
+      }),
+      { numRuns: 30, seed: 5 },
+    );
+  });
+
   it('touches nothing outside its memory', () => {
     const { mem, ring } = makeRing();
     const base = mem.ctl[ring + RING_PAGE]! * 4096;

@@ -7,7 +7,7 @@ import { checksumFold, pseudoSum, skbChecksum } from '../../net/checksum.js';
 import { ipRouteSkb, ipv4Xmit } from '../../net/ipv4.js';
 import { IPPROTO_TCP, offsetOf, tcphdr } from '../../net/layout.js';
 import { Mib } from '../../net/mib.js';
-import { RING_CAPACITY, RING_PAGE } from '../../net/ring.js';
+import { moveBytes, RING_CAPACITY, RING_PAGE } from '../../net/ring.js';
 import { CHECKSUM_PARTIAL, type Skb } from '../../net/skb.js';
 import { PAGE_BYTES } from '../../net/sockmem.js';
 import { onAckSent, onDataSent } from '../ack-policy.js';
@@ -104,8 +104,8 @@ function attachPayload(tcp: Tcp, tcb: Tcb, skb: Skb, seq: number, length: number
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
   if (length <= COPY_BYTES) {
-    mem.bytes.copyWithin(skb.end, base + at, base + at + first);
-    if (first < length) mem.bytes.copyWithin(skb.end + first, base, base + length - first);
+    moveBytes(mem, skb.end, base + at, first);
+    if (first < length) moveBytes(mem, skb.end + first, base, length - first);
     skb.end += length;
     return;
   }

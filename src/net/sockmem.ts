@@ -50,6 +50,11 @@ export const BLOCK_LISTENER = 15;
  * entries.
  */
 export const BLOCK_RCV = 16;
+/**
+ * SND.NXT, as of the end of the last batch: in the word that only an accept ring uses, beside the
+ * cursors, which change with it.
+ */
+export const BLOCK_SND_NXT = 23;
 /** Ring of bytes to send; for an eventfd the head word is the counter. */
 export const BLOCK_SND = 24;
 /** Bytes that make the socket readable: SO_RCVLOWAT, or less while the window is closing; 0 = 1. */
@@ -68,8 +73,6 @@ export const BLOCK_OPTIONS = 36;
 export const BLOCK_URG = 37;
 export const BLOCK_URG_SEQ = 38;
 export const BLOCK_URG_HOLE = 39;
-/** SND.NXT, as of the end of the last batch. */
-export const BLOCK_SND_NXT = 40;
 /** Of the last write: SND_MORE, SND_URGENT; and the end of its urgent data. */
 export const BLOCK_SND_FLAGS = 41;
 export const BLOCK_SND_UP = 42;

@@ -120,7 +120,10 @@ function earlyWrite(tcb: Tcb): boolean {
 export function publishLowat(tcp: Tcp, tcb: Tcb): void {
   const open = (tcb.rcvWup + tcb.rcvWnd - tcb.rcvNxt) | 0;
   const tight = inStates(tcb.state, CAN_RECEIVE) && open <= tcb.rcvMss;
-  Atomics.store(tcp.ctl, tcb.at + BLOCK_RCVLOWAT, tight ? 1 : tcb.rcvLowat);
+  const lowat = tight ? 1 : tcb.rcvLowat;
+  // Threads read what is beside it all the time: only a change is written.
+  if (tcp.ctl[tcb.at + BLOCK_RCVLOWAT] === lowat) return;
+  Atomics.store(tcp.ctl, tcb.at + BLOCK_RCVLOWAT, lowat);
 }
 
 /** TCP_NOTSENT_LOWAT in force: the option, or the sysctl; 2^32 - 1 is no limit. */

@@ -8,6 +8,7 @@ import {
   RING_PAGE,
   ringCopyOut,
   ringDue,
+  ringHeld,
   ringUnlock,
   ringUsed,
 } from '../../net/ring.js';
@@ -62,7 +63,8 @@ export function fileRead(
   const gen = mem.ctl[at + BLOCK_GEN]!;
   const ring = at + BLOCK_RCV;
   for (;;) {
-    if (ringUsed(mem.ctl, ring) > ahead) {
+    // A hint: it is looked at again under the lock, or below.
+    if (ringHeld(mem.ctl, ring) > ahead) {
       if (length === 0) return 0;
       if (!fileLock(mem.ctl, ring, holder)) return -EAGAIN;
       const stale = mem.ctl[at + BLOCK_GEN] !== gen;
@@ -139,7 +141,7 @@ export function fileReadStops(mem: SocketMemory, fd: number, ahead = 0): boolean
 
 /** SO_PEEK_OFF: where a look begins, bytes; below 0 = off. */
 export function filePeekOffset(mem: SocketMemory, fd: number): number {
-  return ~Atomics.load(mem.ctl, mem.blockAt(fd) + BLOCK_PEEK_OFF);
+  return ~mem.ctl[mem.blockAt(fd) + BLOCK_PEEK_OFF]!;
 }
 
 /** A look has seen `bytes`, or, below 0, a read has taken so many (Linux: sk_peek_offset_fwd). */
@@ -186,7 +188,8 @@ export function fileReadUrgent(mem: SocketMemory, fd: number, peek: boolean): nu
 /** Bytes that wait, without one that an earlier mark pointed at and reading passes over. */
 function unread(ctl: Int32Array, at: number): number {
   const ring = at + BLOCK_RCV;
-  const used = ringUsed(ctl, ring);
+  // No byte is looked at; that there are some is told again when more come.
+  const used = ringHeld(ctl, ring);
   if (used <= 0) return 0;
   const head = ctl[ring + RING_HEAD]!;
   return used - ((urgentHead(ctl, at, head) - head) | 0);

@@ -88,8 +88,20 @@ export function tcpAck(tcp: Tcp, tcb: Tcb, seg: Segment): boolean {
   if (outstanding) underWay(tcb, s, ack, ev);
   else nothingUnderWay(tcb, s, ack, ev);
   if (acked > 0) growSendRing(tcp, tcb);
-  if (outstanding || acked > 0 || moved === WINDOW_MOVED) tcp.mark(tcb, PENDING_OUTPUT);
+  if ((outstanding || acked > 0 || moved === WINDOW_MOVED) && waitsForOutput(tcb, s)) {
+    tcp.mark(tcb, PENDING_OUTPUT);
+  }
   return true;
+}
+
+/**
+ * Has output anything to look at? Mostly not: an ACK ends what is under way, and what is written
+ * from now on marks the connection itself.
+ */
+function waitsForOutput(tcb: Tcb, s: Sender | null): boolean {
+  if (unsentBytes(tcb) > 0 || (tcb.finQueued && !tcb.finSent)) return true;
+  if (tcb.urgent || tcb.pushNow) return true;
+  return s !== null && s.rexmit !== REXMIT_NONE;
 }
 
 /** SACK blocks and ECN-Echo. */

@@ -105,6 +105,7 @@ export class Parking {
     this.spare.reclaim();
     this.tcp.spareRequests.reclaim();
     this.tcp.spareTimewaits.reclaim();
+    this.tcp.spareSenders.reclaim();
     if (nowUs < this.dueUs) return;
     const restUs = this.afterUs * Math.min(1, CROWD / this.awake);
     const { socks } = this.tcp;

@@ -79,7 +79,7 @@ export class Sender {
   sackReneging = false;
 
   /** Reordering in segments, and how often there was any. */
-  reordering: number;
+  reordering = 0;
   reordSeen = 0;
 
   /** RACK (rack.ts): the latest transmission that was delivered. */
@@ -108,23 +108,28 @@ export class Sender {
   /** Did cwnd hold back the current window of data; how much of it was in use (RFC 7661)? */
   cwndLimited = false;
   maxPacketsOut = 0;
-  cwndUsageSeq: number;
+  cwndUsageSeq = 0;
   cwndUsed = 0;
   cwndStampUs = 0;
   /** HELD_*, for as long as output is at it. */
   heldBy: number = HELD_NOT;
 
   /** Tail of the send ring that output has seen, and of that how far PSH was promised. */
-  writeSeq: number;
-  pushedSeq: number;
+  writeSeq = 0;
+  pushedSeq = 0;
   /** End of the burst that the writer would be filling (Linux: size_goal), and PSH that is due. */
-  goalSeq: number;
-  markSeq: number;
+  goalSeq = 0;
+  markSeq = 0;
   /** Size of such a burst, and how much without PSH is too much, when it was written. */
   goalBytes: number = FIRST_GOAL_BYTES;
   pushBytes: number = FIRST_GOAL_BYTES;
 
   constructor(tcb: Tcb) {
+    this.begin(tcb);
+  }
+
+  /** What depends on the connection; all other fields are as in a new object. */
+  begin(tcb: Tcb): void {
     const { net } = tcb.tcp;
     this.reordering = net.sysctl.tcpReordering;
     this.cwndUsageSeq = tcb.sndUna;
@@ -154,7 +159,7 @@ export class Sender {
 
 /** The sending side of `tcb`, made when it is first needed. */
 export function senderOf(tcb: Tcb): Sender {
-  if (tcb.sender === null) tcb.sender = new Sender(tcb);
+  if (tcb.sender === null) tcb.sender = tcb.tcp.spareSenders.take(tcb);
   return tcb.sender;
 }
 

@@ -114,8 +114,11 @@ export function tcpDone(tcp: Tcp, tcb: Tcb): void {
   if (tcb.fastopenQueue !== null) fastopenQueueRemove(tcp, tcb, false);
   tcb.retransUs = tcb.delackUs = tcb.keepUs = Infinity;
   tcb.xmitTimer = TIME_NONE;
-  if (tcb.sender !== null) rtxPurge(tcp.rtx, tcb.sender);
-  tcb.sender = null;
+  if (tcb.sender !== null) {
+    rtxPurge(tcp.rtx, tcb.sender);
+    tcp.spareSenders.retire(tcb.sender);
+    tcb.sender = null;
+  }
   tcb.pending = 0;
   tcb.shutdown = RCV_SHUTDOWN | SEND_SHUTDOWN;
   setState(tcp, tcb, TCP_CLOSE, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR);

@@ -21,6 +21,7 @@ import { RtxTable } from './rtx-queue.js';
 import { siphashKeys } from './secure-seq.js';
 import { Segment } from './segment.js';
 import type { TcpSock } from './sock.js';
+import { SpareSenders } from './spare-senders.js';
 import { Spares } from './spares.js';
 import type { CookieKeys } from './syncookies.js';
 import type { Tcb } from './tcb.js';
@@ -106,6 +107,7 @@ export class Tcp {
   /** Objects of small sockets that have ended. */
   readonly spareRequests: Spares<RequestSock> = new Spares(['tcp', 'listener']);
   readonly spareTimewaits: Spares<TimewaitSock> = new Spares(['tcp']);
+  readonly spareSenders: SpareSenders = new SpareSenders();
 
   /** @param parkAfterUs when a quiet connection is parked; Infinity = never */
   constructor(net: NetNs, hashinfo: InetHashinfo, events: ReadyListener, parkAfterUs?: number) {

@@ -73,10 +73,7 @@ export class DuplexDevice implements Device {
       return false;
     }
     const packet = Buffer.allocUnsafe(skb.length);
-    const linear = skb.end - skb.start;
-    packet.set(skb.bytes.subarray(skb.start, skb.end), 0);
-    packet.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
-    packet.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
+    skb.copyOut(packet);
     duplex.write(packet);
     counters.txPackets++;
     counters.txBytes += packet.length;

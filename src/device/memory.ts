@@ -274,10 +274,7 @@ export class MemoryDevice implements Device {
         ? (this.free.small.pop() ?? new Flight(SMALL_BYTES))
         : (this.free.large.pop() ?? new Flight(LARGE_BYTES));
     const { bytes } = flight;
-    const linear = skb.end - skb.start;
-    bytes.set(skb.bytes.subarray(skb.start, skb.end), 0);
-    bytes.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
-    bytes.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
+    skb.copyOut(bytes);
     flight.length = length;
     flight.arrivalUs = arrivalUs;
     flight.order = this.sequence++;

@@ -98,13 +98,10 @@ export class PcapngWriter {
     if (options.comment !== undefined) this.annotate(options.comment);
   }
 
-  /** Adds the packet of an skb: linear bytes and both fragments. */
+  /** Adds the packet of an skb: linear bytes and fragments. */
   skb(timestampUs: number, skb: Skb, direction: 'in' | 'out'): void {
-    let at = this.beginPacket(timestampUs, skb.length);
-    const end = at + SNAPLEN;
-    at = this.piece(skb.bytes, skb.start, skb.end - skb.start, at, end);
-    at = this.piece(skb.bytes, skb.frag0, skb.frag0Bytes, at, end);
-    this.piece(skb.bytes, skb.frag1, skb.frag1Bytes, at, end);
+    const at = this.beginPacket(timestampUs, skb.length);
+    skb.copyOut(this.bytes.subarray(at, at + Math.min(skb.length, SNAPLEN)));
     this.endPacket(skb.length, direction);
   }
 
@@ -180,12 +177,6 @@ export class PcapngWriter {
     this.option(OPT_END, null);
     this.endBlock(this.lastBlock);
     this.packets++;
-  }
-
-  private piece(source: Uint8Array, from: number, length: number, at: number, end: number): number {
-    const taken = Math.min(length, end - at);
-    if (taken > 0) this.bytes.set(source.subarray(from, from + taken), at);
-    return at + taken;
   }
 
   private beginBlock(type: number): number {

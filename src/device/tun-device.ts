@@ -8,7 +8,7 @@
 import type { Device } from '../net/env.js';
 import { EAGAIN, ENOBUFS, ENOMEM } from '../net/errno.js';
 import { IPHDR_BYTES } from '../net/layout.js';
-import { CHECKSUM_NONE, SKB_HEADROOM, type Skb } from '../net/skb.js';
+import { CHECKSUM_NONE, FRAGMENTS_MOST, SKB_HEADROOM, type Skb } from '../net/skb.js';
 import { LinkCounters } from './link-counters.js';
 import { mmapArena, munmapArena, type Native, native, nativeAddress } from './native.js';
 import { readVnetHeader, VNET_HDR_BYTES, writeVnetHeader } from './vnet.js';
@@ -20,10 +20,10 @@ export const PACKET_MAX_BYTES = 65_535;
  * A struct iovec is two 64-bit words: address and length, each written as a low and a high half.
  */
 const IOVEC_WORDS = 4;
-const IOVEC_MAX = 3;
+const IOVEC_MAX: number = 1 + FRAGMENTS_MOST;
 const TWO_32 = 2 ** 32;
 /** The bounce buffer: the vectors, then room for one packet with its header. */
-const BOUNCE_AT = 64;
+const BOUNCE_AT = 256;
 const BOUNCE_BYTES = 128 << 10;
 
 /** What tun.ts knows about a device that is open and up. */
@@ -147,7 +147,7 @@ export class TunDevice implements Device {
     const address = this.arenaAddress + at;
     const linear = skb.end - at;
     const written =
-      (skb.frag0Bytes | skb.frag1Bytes) === 0
+      skb.fragmentBytes === 0
         ? this.calls.write(this.fd, address, linear)
         : this.gather(skb, address, linear);
     return this.finish(written);
@@ -157,11 +157,9 @@ export class TunDevice implements Device {
   private gather(skb: Skb, address: number, linear: number): number {
     this.setVector(0, address, linear);
     let count = 1;
-    if (skb.frag0Bytes > 0) {
-      this.setVector(count++, this.arenaAddress + skb.frag0, skb.frag0Bytes);
-    }
-    if (skb.frag1Bytes > 0) {
-      this.setVector(count++, this.arenaAddress + skb.frag1, skb.frag1Bytes);
+    for (let i = 0; i < skb.fragments; i++) {
+      const bytes = skb.size(i);
+      if (bytes > 0) this.setVector(count++, this.arenaAddress + skb.place(i), bytes);
     }
     return this.calls.writev(this.fd, this.scratchAddress, count);
   }
@@ -220,16 +218,8 @@ export class TunDevice implements Device {
       return false;
     }
     if (this.headerBytes !== 0) writeVnetHeader(skb, this.scratchView, BOUNCE_AT);
-    let to = BOUNCE_AT + this.headerBytes;
-    to = this.bounce(skb, to, skb.start, skb.end - skb.start);
-    to = this.bounce(skb, to, skb.frag0, skb.frag0Bytes);
-    to = this.bounce(skb, to, skb.frag1, skb.frag1Bytes);
+    const to = skb.copyOut(this.scratch, BOUNCE_AT + this.headerBytes);
     const address = this.scratchAddress + BOUNCE_AT;
     return this.finish(this.calls.write(this.fd, address, to - BOUNCE_AT));
-  }
-
-  private bounce(skb: Skb, to: number, from: number, length: number): number {
-    this.scratch.set(skb.bytes.subarray(from, from + length), to);
-    return to + length;
   }
 }

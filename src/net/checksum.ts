@@ -90,18 +90,19 @@ export function pseudoSum(saddr: number, daddr: number, protocol: number, length
 
 /**
  * Running sum over a whole skb from arena offset `from` (inside the linear part or at its end) on:
- * the rest of the linear part, then both fragments, whatever their lengths.
+ * the rest of the linear part, then all fragments, whatever their lengths.
  */
 export function skbChecksum(skb: Skb, from: number, initial: number): number {
   const linear = skb.end - from;
   let sum = checksumPartial(skb.view, from, linear, initial);
-  if (skb.frag0Bytes > 0) {
-    const add = (linear & 1) === 0 ? checksumPartial : checksumAddOdd;
-    sum = add(skb.view, skb.frag0, skb.frag0Bytes, sum);
-  }
-  if (skb.frag1Bytes > 0) {
-    const add = ((linear + skb.frag0Bytes) & 1) === 0 ? checksumPartial : checksumAddOdd;
-    sum = add(skb.view, skb.frag1, skb.frag1Bytes, sum);
+  if (skb.fragmentBytes === 0) return sum;
+  let at = linear;
+  for (let i = 0; i < skb.fragments; i++) {
+    const bytes = skb.size(i);
+    if (bytes === 0) continue;
+    const add = (at & 1) === 0 ? checksumPartial : checksumAddOdd;
+    sum = add(skb.view, skb.place(i), bytes, sum);
+    at += bytes;
   }
   return sum;
 }

@@ -136,8 +136,8 @@ function icmpEcho(net: NetNs, skb: Skb): void {
   reply.end = reply.start + ICMPHDR_BYTES;
   reply.bytes.copyWithin(reply.start, request, request + ICMPHDR_BYTES);
   reply.view.setUint8(reply.start, ICMP_ECHOREPLY);
-  reply.frag0 = request + ICMPHDR_BYTES;
-  reply.frag0Bytes = skb.end - reply.frag0;
+  const data = request + ICMPHDR_BYTES;
+  reply.addFragment(data, skb.end - data);
   let check = 0;
   if (skb.ipSummed === CHECKSUM_NONE) {
     // Verified and different in one word only.

@@ -139,14 +139,16 @@ function loop(net: NetNs, skb: Skb, total: number): boolean {
     return false;
   }
   net.trace?.packet?.('out', skb);
-  const bytes = skb.bytes;
+  const { bytes } = skb;
   copy.end = copy.start + total;
   let at = copy.start;
   bytes.copyWithin(at, skb.start, skb.end);
   at += skb.end - skb.start;
-  bytes.copyWithin(at, skb.frag0, skb.frag0 + skb.frag0Bytes);
-  at += skb.frag0Bytes;
-  bytes.copyWithin(at, skb.frag1, skb.frag1 + skb.frag1Bytes);
+  for (let i = 0; i < skb.fragments; i++) {
+    const place = skb.place(i);
+    bytes.copyWithin(at, place, place + skb.size(i));
+    at += skb.size(i);
+  }
   // A checksum that was left to the link has nothing to protect on the way to ourselves.
   copy.ipSummed = skb.ipSummed === CHECKSUM_PARTIAL ? CHECKSUM_UNNECESSARY : CHECKSUM_NONE;
   copy.gsoSize = skb.gsoSize;
@@ -204,13 +206,7 @@ function takePiece(skb: Skb, piece: Skb, offset: number, length: number): number
   const at = piece.start + IPHDR_BYTES;
   piece.bytes.copyWithin(at, from, from + copied);
   piece.end = at + copied;
-  // Position of the piece's next byte within frag0, then within frag1.
-  const into0 = offset + copied - (skb.end - skb.transport);
-  const taken0 = Math.max(0, Math.min(length - copied, skb.frag0Bytes - into0));
-  piece.frag0 = skb.frag0 + into0;
-  piece.frag0Bytes = taken0;
-  piece.frag1 = skb.frag1 + Math.max(0, into0 + taken0 - skb.frag0Bytes);
-  piece.frag1Bytes = length - copied - taken0;
+  pointAt(skb, piece, offset + copied - (skb.end - skb.transport), length - copied);
   piece.saddr = skb.saddr;
   piece.daddr = skb.daddr;
   piece.protocol = skb.protocol;
@@ -218,4 +214,17 @@ function takePiece(skb: Skb, piece: Skb, offset: number, length: number): number
   piece.ttl = skb.ttl;
   piece.transport = at;
   return length;
+}
+
+/** Makes `piece` point at `length` bytes of `skb`, from byte `into` of its fragments on. */
+function pointAt(skb: Skb, piece: Skb, into: number, length: number): void {
+  for (let i = 0; length > 0 && i < skb.fragments; i++) {
+    const bytes = skb.size(i);
+    const taken = Math.min(length, bytes - into);
+    if (taken > 0) {
+      piece.addFragment(skb.place(i) + into, taken);
+      length -= taken;
+    }
+    into = Math.max(0, into - bytes);
+  }
 }

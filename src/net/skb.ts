@@ -21,6 +21,12 @@ export const SKB_HEADROOM = 64;
 export const IFINDEX_LOOPBACK = 1;
 export const IFINDEX_LINK = 2;
 
+/**
+ * Fragments of one packet at most: a superpacket of 65,535 bytes, of a send ring in which files are
+ * referred to in stretches of 16 KiB or more (tcp/output/transmit.ts).
+ */
+export const FRAGMENTS_MOST = 14;
+
 export class Skb {
   /** The arena. Offsets below are offsets into it. */
   readonly bytes: Uint8Array;
@@ -32,13 +38,15 @@ export class Skb {
   /** Linear data is [start, end): begins at the IP header. */
   start = 0;
   end = 0;
-  /**
-   * Out: up to two stretches of a send ring that follow the linear data (two when the ring wraps).
-   */
+  /** Out: stretches of a send ring that follow the linear data (two when the ring wraps). */
   frag0 = 0;
   frag0Bytes = 0;
   frag1 = 0;
   frag1Bytes = 0;
+  /** Those beyond two, which only files bring: place and bytes of each; made at first use. */
+  private more: Int32Array | null = null;
+  private moreWords = 0;
+  private moreBytes = 0;
 
   /**
    * CHECKSUM_*; for PARTIAL the checksum covers [csumStart, end of packet) and goes to csumStart +
@@ -88,6 +96,7 @@ export class Skb {
     this.start = this.base + SKB_HEADROOM;
     this.end = this.start;
     this.frag0 = this.frag0Bytes = this.frag1 = this.frag1Bytes = 0;
+    this.moreWords = this.moreBytes = 0;
     this.ipSummed = CHECKSUM_NONE;
     this.csumStart = this.csumOffset = this.gsoSize = 0;
     this.transport = 0;
@@ -96,10 +105,72 @@ export class Skb {
     this.dev = null;
   }
 
-  /** Whole packet, bytes: linear data and both fragments. */
+  /** Whole packet, bytes: linear data and all fragments. */
   get length(): number {
-    return this.end - this.start + this.frag0Bytes + this.frag1Bytes;
+    return this.end - this.start + this.fragmentBytes;
   }
+
+  /** Bytes in all fragments. */
+  get fragmentBytes(): number {
+    return this.frag0Bytes + this.frag1Bytes + this.moreBytes;
+  }
+
+  /** Fragments that `place` and `size` can be asked of; of the first two some may be empty. */
+  get fragments(): number {
+    return 2 + (this.moreWords >> 1);
+  }
+
+  /** Arena offset of fragment `index`. */
+  place(index: number): number {
+    if (index < 2) return index === 0 ? this.frag0 : this.frag1;
+    return this.more![(index - 2) * 2]!;
+  }
+
+  /** Bytes of fragment `index`. */
+  size(index: number): number {
+    if (index < 2) return index === 0 ? this.frag0Bytes : this.frag1Bytes;
+    return this.more![(index - 2) * 2 + 1]!;
+  }
+
+  /** Adds a fragment behind the others. False: there are as many as there may be. */
+  addFragment(place: number, bytes: number): boolean {
+    if (this.frag0Bytes === 0) {
+      this.frag0 = place;
+      this.frag0Bytes = bytes;
+    } else if (this.frag1Bytes === 0) {
+      this.frag1 = place;
+      this.frag1Bytes = bytes;
+    } else {
+      if (this.fragments >= FRAGMENTS_MOST) return false;
+      this.more ??= new Int32Array((FRAGMENTS_MOST - 2) * 2);
+      this.more[this.moreWords++] = place;
+      this.more[this.moreWords++] = bytes;
+      this.moreBytes += bytes;
+    }
+    return true;
+  }
+
+  /** Copies the whole packet to `target`, from `at` on, as far as there is room: where it ends. */
+  copyOut(target: Uint8Array, at = 0): number {
+    const { bytes } = this;
+    at = copyPiece(bytes, this.start, this.end - this.start, target, at);
+    for (let i = 0; i < this.fragments; i++) {
+      at = copyPiece(bytes, this.place(i), this.size(i), target, at);
+    }
+    return at;
+  }
+}
+
+function copyPiece(
+  source: Uint8Array,
+  from: number,
+  length: number,
+  target: Uint8Array,
+  at: number,
+): number {
+  const taken = Math.min(length, target.length - at);
+  if (taken > 0) target.set(source.subarray(from, from + taken), at);
+  return at + taken;
 }
 
 /** Buffers of one size, allocated from the arena on demand and kept. */

@@ -266,10 +266,7 @@ export class Router {
 /** All bytes of a packet in one piece. */
 function gather(skb: Skb): Uint8Array {
   const bytes = new Uint8Array(skb.length);
-  const linear = skb.end - skb.start;
-  bytes.set(skb.bytes.subarray(skb.start, skb.end));
-  bytes.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
-  bytes.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
+  skb.copyOut(bytes);
   return bytes;
 }
 

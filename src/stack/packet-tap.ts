@@ -72,12 +72,9 @@ export class PacketTap {
     }
     const timestampUs = Math.round(this.parts.epochUs + nowUs);
     writeRecordHead(this.view, this.used, direction, timestampUs, length, captured);
-    let at = this.used + RECORD_HEAD_BYTES;
-    const end = at + captured;
-    at = this.piece(skb, skb.start, skb.end - skb.start, at, end);
-    at = this.piece(skb, skb.frag0, skb.frag0Bytes, at, end);
-    this.piece(skb, skb.frag1, skb.frag1Bytes, at, end);
-    this.used = end;
+    const at = this.used + RECORD_HEAD_BYTES;
+    this.used = at + captured;
+    skb.copyOut(this.bytes.subarray(at, this.used));
     this.count++;
   }
 
@@ -111,11 +108,5 @@ export class PacketTap {
     if (Atomics.load(ctl, this.globals + G_TAP_IN_FLIGHT) >= BATCHES_IN_FLIGHT) return false;
     this.startedUs = nowUs;
     return true;
-  }
-
-  private piece(skb: Skb, from: number, length: number, at: number, end: number): number {
-    const taken = Math.min(length, end - at);
-    if (taken > 0) this.bytes.set(skb.bytes.subarray(from, from + taken), at);
-    return at + Math.max(0, taken);
   }
 }

@@ -111,10 +111,7 @@ export class MemoryLink implements Device {
   transmit(skb: Skb): boolean {
     if (this.full) return false;
     const bytes = new Uint8Array(skb.length);
-    bytes.set(skb.bytes.subarray(skb.start, skb.end));
-    const linear = skb.end - skb.start;
-    bytes.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
-    bytes.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
+    skb.copyOut(bytes);
     this.sent.push(bytes);
     return true;
   }

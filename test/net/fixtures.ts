@@ -21,11 +21,7 @@ export interface CaptureOptions {
 /** The bytes of an skb, linear part and fragments, as the wire would see them. */
 export function skbBytes(skb: Skb): Uint8Array {
   const out = new Uint8Array(skb.length);
-  out.set(skb.bytes.subarray(skb.start, skb.end));
-  let at = skb.end - skb.start;
-  out.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), at);
-  at += skb.frag0Bytes;
-  out.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), at);
+  skb.copyOut(out);
   return out;
 }
 

@@ -4,6 +4,7 @@ import { AssertionError } from '../../src/net/assert.js';
 import {
   CHECKSUM_NONE,
   CHECKSUM_PARTIAL,
+  FRAGMENTS_MOST,
   IFINDEX_LINK,
   IFINDEX_LOOPBACK,
   SKB_HEADROOM,
@@ -27,6 +28,30 @@ describe('net/skb', () => {
     skb.frag0Bytes = 1000;
     skb.frag1Bytes = 7;
     expect(skb.length).to.equal(1047);
+  });
+
+  it('takes fragments until there are as many as may be, and copies all of them out', () => {
+    const skb = new SkbPool(makeMem(), 4096, 1).alloc()!;
+    const data = Uint8Array.from({ length: 3000 }, (_, i) => (i * 7) & 0xff);
+    skb.end = skb.start + 40;
+    skb.bytes.set(data.subarray(0, 40), skb.start);
+    skb.bytes.set(data, 100_000);
+    let at = 40;
+    for (let i = 0; i < FRAGMENTS_MOST; i++) {
+      expect(skb.addFragment(100_000 + at, 10 + i)).to.equal(true);
+      at += 10 + i;
+    }
+    expect(skb.addFragment(100_000, 1)).to.equal(false);
+    expect(skb.fragments).to.equal(FRAGMENTS_MOST);
+    expect(skb.length).to.equal(at);
+    const out = new Uint8Array(at + 2);
+    expect(skb.copyOut(out, 2)).to.equal(at + 2);
+    expect(out.subarray(2)).to.deep.equal(data.subarray(0, at));
+    const little = new Uint8Array(45);
+    expect(skb.copyOut(little)).to.equal(45);
+    expect(little).to.deep.equal(data.subarray(0, 45));
+    skb.reset();
+    expect([skb.length, skb.fragments]).to.deep.equal([0, 2]);
   });
 
   it('a reused skb remembers nothing', () => {

@@ -114,10 +114,7 @@ export class QueueWorld {
 
   private take(queue: number, skb: Skb): boolean {
     const bytes = new Uint8Array(skb.length);
-    bytes.set(skb.bytes.subarray(skb.start, skb.end));
-    const linear = skb.end - skb.start;
-    bytes.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), linear);
-    bytes.set(skb.bytes.subarray(skb.frag1, skb.frag1 + skb.frag1Bytes), linear + skb.frag0Bytes);
+    skb.copyOut(bytes);
     if (bytes[9] === 6) this.sent.push({ ...decodePacket(bytes), queue, bytes });
     return true;
   }

@@ -49,10 +49,8 @@ class World {
       mtu: 1500,
       offload: { checksum: false, gsoMaxBytes: 0 },
       transmit: (skb) => {
-        const bytes = skb.bytes.slice(skb.start, skb.end);
         const whole = new Uint8Array(skb.length);
-        whole.set(bytes);
-        whole.set(skb.bytes.subarray(skb.frag0, skb.frag0 + skb.frag0Bytes), bytes.length);
+        skb.copyOut(whole);
         this.sent.push(decodePacket(whole));
         return true;
       },

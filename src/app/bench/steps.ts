@@ -5,7 +5,7 @@
  * each other) is device-limits.ts and the difference. No privilege.
  */
 import type { Device } from '../../net/env.js';
-import { CHECKSUM_UNNECESSARY, type Skb } from '../../net/skb.js';
+import { CHECKSUM_UNNECESSARY, FRAGMENTS_MOST, type Skb } from '../../net/skb.js';
 import { fileRead, fileTakenDue, fileWrite, NEED_RING } from '../../socket/uapi/file-ops.js';
 import { ipv4, MemoryStack } from '../../testing/memory-stack.js';
 import { FailedError } from '../command.js';
@@ -30,10 +30,9 @@ const FRAMES_MAX = 64;
 interface Frame {
   readonly header: Uint8Array;
   headerBytes: number;
-  frag0: number;
-  frag0Bytes: number;
-  frag1: number;
-  frag1Bytes: number;
+  /** Place and bytes of each fragment, `words` in all. */
+  readonly frags: Int32Array;
+  words: number;
   gsoSize: number;
 }
 
@@ -44,10 +43,8 @@ class Link implements Device {
   readonly frames: Frame[] = Array.from({ length: FRAMES_MAX }, () => ({
     header: new Uint8Array(HEADER_MAX_BYTES),
     headerBytes: 0,
-    frag0: 0,
-    frag0Bytes: 0,
-    frag1: 0,
-    frag1Bytes: 0,
+    frags: new Int32Array(FRAGMENTS_MOST * 2),
+    words: 0,
     gsoSize: 0,
   }));
   count = 0;
@@ -56,10 +53,11 @@ class Link implements Device {
     const frame = this.frames[this.count]!;
     frame.headerBytes = skb.end - skb.start;
     for (let i = 0; i < frame.headerBytes; i++) frame.header[i] = skb.bytes[skb.start + i]!;
-    frame.frag0 = skb.frag0;
-    frame.frag0Bytes = skb.frag0Bytes;
-    frame.frag1 = skb.frag1;
-    frame.frag1Bytes = skb.frag1Bytes;
+    frame.words = 0;
+    for (let i = 0; i < skb.fragments; i++) {
+      frame.frags[frame.words++] = skb.place(i);
+      frame.frags[frame.words++] = skb.size(i);
+    }
     frame.gsoSize = skb.gsoSize;
     this.count++;
     return true;
@@ -88,10 +86,13 @@ class Host {
       const bytes = sender.host.mem.bytes;
       skb.bytes.set(frame.header.subarray(0, frame.headerBytes), skb.start);
       let end = skb.start + frame.headerBytes;
-      skb.bytes.set(bytes.subarray(frame.frag0, frame.frag0 + frame.frag0Bytes), end);
-      end += frame.frag0Bytes;
-      skb.bytes.set(bytes.subarray(frame.frag1, frame.frag1 + frame.frag1Bytes), end);
-      skb.end = end + frame.frag1Bytes;
+      for (let i = 0; i < frame.words; i += 2) {
+        const place = frame.frags[i]!;
+        const size = frame.frags[i + 1]!;
+        skb.bytes.set(bytes.subarray(place, place + size), end);
+        end += size;
+      }
+      skb.end = end;
       skb.gsoSize = frame.gsoSize;
       skb.ipSummed = CHECKSUM_UNNECESSARY;
       return skb;

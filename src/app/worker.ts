@@ -9,6 +9,7 @@ import { straced } from '../socket/strace.js';
 import type { Sys } from '../socket/sys-table.js';
 import { F_SETOWN } from '../socket/uapi/constants.js';
 import { Acceptor } from './demo-server/acceptor.js';
+import { PatternSource } from './demo-server/body-source.js';
 import { DispatchQueues } from './demo-server/dispatch-queue.js';
 import { Endpoints } from './demo-server/endpoints.js';
 import { FilesEndpoint } from './demo-server/files.js';
@@ -41,7 +42,8 @@ function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys, say: Say): 
     nowMs: () => performance.now(),
     onDraining: () => say('draining'),
   });
-  const endpoints = new Endpoints(view, new FilesEndpoint(order.root), order.debug);
+  const files = new FilesEndpoint(order.root);
+  const endpoints = new Endpoints(view, files, order.debug, new PatternSource(sys));
   const http = new HttpProtocol(loop, endpoints, () => Date.now());
   if (order.queues !== null) {
     const queues = new DispatchQueues(order.workers, order.queues);

@@ -48,11 +48,11 @@ function entryAt(words: Int32Array, at: number, cursor: number): number {
   return Math.min(at + ENTRIES + (cursor & mask) * ENTRY_WORDS, words.length - ENTRY_WORDS);
 }
 
-/** Entries in the table. */
+/** Entries in the table; 0 when its cursors make no sense. */
 export function extentsUsed(mem: SocketMemory, table: number): number {
   const at = table * PAGE_WORDS;
   const used = (Atomics.load(mem.words, at + TAIL) - Atomics.load(mem.words, at + HEAD)) | 0;
-  return Math.max(0, Math.min(used, SLOTS_MOST));
+  return used > 0 && used <= SLOTS_MOST ? used : 0;
 }
 
 /**
@@ -174,4 +174,33 @@ function take(words: Int32Array, at: number, head: number, entry: number): numbe
   const owner = words[entry + EXTENT_OWNER]!;
   Atomics.store(words, at + HEAD, (head + 1) | 0);
   return owner & 0x7fffffff;
+}
+
+/**
+ * Takes back what goes beyond `seq`, the tail of the stream: its writer died before it moved that.
+ * Nobody adds meanwhile.
+ */
+export function extentsCut(mem: SocketMemory, table: number, seq: number): void {
+  const { words } = mem;
+  const at = table * PAGE_WORDS;
+  for (let left = extentsUsed(mem, table); left > 0; left--) {
+    const tail = words[at + TAIL]!;
+    const entry = entryAt(words, at, (tail - 1) | 0);
+    const kept = (seq - words[entry + EXTENT_SEQ]!) | 0;
+    if (kept > 0) {
+      words[entry + EXTENT_BYTES] = Math.min(kept, words[entry + EXTENT_BYTES]!);
+      return;
+    }
+    Atomics.store(words, at + TAIL, (tail - 1) | 0);
+  }
+}
+
+/** Does an entry of the table name `owner`? It may be another thread's, and in motion. */
+export function extentsName(mem: SocketMemory, table: number, owner: number): boolean {
+  const at = table * PAGE_WORDS;
+  const head = Atomics.load(mem.words, at + HEAD);
+  for (let i = extentsUsed(mem, table) - 1; i >= 0; i--) {
+    if (mem.words[entryAt(mem.words, at, (head + i) | 0) + EXTENT_OWNER] === owner) return true;
+  }
+  return false;
 }

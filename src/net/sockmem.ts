@@ -30,14 +30,17 @@ export const BLOCK_OWNER = 4;
 export const BLOCK_EVENTS = 5;
 /** SO_ERROR: a positive errno, taken by whoever reads it. */
 export const BLOCK_ERROR = 6;
-/** What a child has from its listener, shut down before listen(): 1 = reading, 2 = writing. */
-export const BLOCK_SHUT = 7;
+/**
+ * First arena page of the table that says which bytes of the send ring's stream lie elsewhere
+ * (ring-extents.ts), 0 = none do.
+ */
+export const BLOCK_EXTENTS = 7;
 /** Addresses as u32 bit patterns, ports in host order. */
 export const BLOCK_LADDR = 8;
 export const BLOCK_LPORT = 9;
 export const BLOCK_RADDR = 10;
 export const BLOCK_RPORT = 11;
-/** Flow hash that chose the listener (phash), as int32. */
+/** Flow hash that chose the listener (phash), as int32; of an epoll instance its number. */
 export const BLOCK_HASH = 12;
 /** Reuseport member index at the time of the SYN (listener: its index now), or -1. */
 export const BLOCK_SLOT = 13;
@@ -55,7 +58,10 @@ export const BLOCK_RCV = 16;
  * cursors, which change with it.
  */
 export const BLOCK_SND_NXT = 23;
-/** Ring of bytes to send; for an eventfd the head word is the counter. */
+/**
+ * Ring of bytes to send; for an eventfd the head word is the counter. A memory file's contents are
+ * its page and capacity, and the tail is their size, bytes.
+ */
 export const BLOCK_SND = 24;
 /** Bytes that make the socket readable: SO_RCVLOWAT, or less while the window is closing; 0 = 1. */
 export const BLOCK_RCVLOWAT = 32;
@@ -64,7 +70,10 @@ export const BLOCK_RCVTIMEO = 33;
 export const BLOCK_SNDTIMEO = 34;
 /** SO_LINGER: seconds that close() waits for the peer; 0 = it does not wait. */
 export const BLOCK_LINGER = 35;
-/** Options that reading looks at: FILE_OOBINLINE, FILE_INQ. */
+/**
+ * Options that reading looks at: FILE_OOBINLINE, FILE_INQ. And what a child has from its listener,
+ * shut down before listen(): SHUT_RD_KEPT, SHUT_WR_KEPT.
+ */
 export const BLOCK_OPTIONS = 36;
 /**
  * Urgent data received (net/urgent.ts): URG_* bits with the byte, its sequence number, and that of
@@ -93,6 +102,7 @@ export const KIND_FREE = 0;
 export const KIND_TCP = 1;
 export const KIND_EVENTFD = 3;
 export const KIND_EPOLL = 4;
+export const KIND_MEMFD = 5;
 
 /** BLOCK_FLAGS bits; O_NONBLOCK keeps Linux's value. */
 export const O_NONBLOCK = 0o4000;
@@ -102,6 +112,8 @@ export const FILE_CLOSING = 2;
 /** BLOCK_OPTIONS bits: SO_OOBINLINE, TCP_INQ. */
 export const FILE_OOBINLINE = 1;
 export const FILE_INQ = 2;
+export const SHUT_RD_KEPT = 4;
+export const SHUT_WR_KEPT = 8;
 
 /** BLOCK_SND_FLAGS bits: MSG_MORE, and BLOCK_SND_UP is new. */
 export const SND_MORE = 1;

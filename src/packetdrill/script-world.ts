@@ -15,7 +15,10 @@ export interface WorldOptions {
 }
 
 /** The system calls that scripts make. No call of a script ever waits in one of them. */
-export type ScriptCalls = Omit<Sys, 'eventfd'>;
+export type ScriptCalls = Omit<
+  Sys,
+  'eventfd' | 'memfd_create' | 'ftruncate' | 'pread' | 'pwrite' | 'sendfile'
+>;
 
 export interface ScriptWorld {
   readonly sys: ScriptCalls;

@@ -15,6 +15,7 @@ export const FOR_CHILD = 6;
 export const FOR_PACKETS = 7;
 export const FOR_LIFE = 8;
 export const FOR_RARE = 9;
+export const FOR_FILE = 10;
 
 /** Murmur3's finalizer: int32 to int32. */
 function scramble(word: number): number {

@@ -18,7 +18,7 @@ import {
 import { BLOCK_EVENTS, BLOCK_STATE, STREAM_ENDED } from '../net/sockmem.js';
 import { MSG_MORE, MSG_OOB } from '../socket/uapi/constants.js';
 import { TCP_CLOSE, TCP_SYN_RECV, TCP_SYN_SENT } from '../tcp/state.js';
-import type { Dice } from './dice.js';
+import { Dice, FOR_FILE } from './dice.js';
 import { must, SimFailure } from './failure.js';
 import type { SimHost } from './host.js';
 import { type Half, type HalfOwner, type Ledger, STRETCH_MAX } from './ledger.js';
@@ -40,6 +40,8 @@ export interface Plan {
   readonly urgentEach: number;
   readonly moreEach: number;
   readonly peekEach: number;
+  /** Every so many writes comes from a memory file. */
+  readonly fileEach: number;
 }
 
 const RUDE: readonly Plan['end'][] = ['close', 'linger', 'abort', 'shutRd'];
@@ -63,7 +65,7 @@ export function makePlan(dice: Dice, mostBytes: number, faults: ReadonlySet<Faul
   const end = rude ? dice.pick(RUDE) : dice.pick(['drain', 'drain', 'hold']);
   const each = (probability: number): number => (dice.chance(probability) ? dice.int(1, 8) : 0);
   const urgentEach = each(0.6);
-  return {
+  const plan = {
     bytes,
     writeMost: dice.spread(Math.max(1, bytes >> 9), STRETCH_MAX),
     writePauseUs: pause(),
@@ -75,6 +77,9 @@ export function makePlan(dice: Dice, mostBytes: number, faults: ReadonlySet<Faul
     moreEach: each(0.3),
     peekEach: each(0.3),
   };
+  // Dice of its own, so that all else is as it would be without.
+  const files = new Dice(FOR_FILE, bytes, plan.writeMost, plan.cut);
+  return { ...plan, fileEach: files.chance(0.4) ? files.int(1, 4) : 0 };
 }
 
 /** What an endpoint must know of the world around it. */
@@ -207,7 +212,7 @@ export class Endpoint implements HalfOwner {
   }
 
   private doWrites(): void {
-    const { plan, world, host, nowUs } = this;
+    const { plan, world, nowUs } = this;
     const own = this.own!;
     while (!this.closed && !this.shutWr && own.written < plan.bytes) {
       if (nowUs < this.writeUs && !world.calm) {
@@ -215,7 +220,7 @@ export class Endpoint implements HalfOwner {
         return;
       }
       const wanted = Math.min(plan.writeMost, plan.bytes - own.written);
-      const taken = host.write(this.fd, own.bytes(own.written, wanted), this.writeFlags());
+      const taken = this.writeOrSend(own.bytes(own.written, wanted));
       if (taken === -ENOBUFS) {
         this.waitForMemory();
         return;
@@ -233,6 +238,13 @@ export class Endpoint implements HalfOwner {
       this.writeUs = nowUs + plan.writePauseUs;
       if (this.endsRudely()) return;
     }
+  }
+
+  private writeOrSend(bytes: Uint8Array): number {
+    const { host, fd, plan, writes } = this;
+    const flags = this.writeFlags();
+    const sends = plan.fileEach > 0 && flags === 0 && writes % plan.fileEach === 0;
+    return sends ? host.sendfile(fd, bytes) : host.write(fd, bytes, flags);
   }
 
   private writeFlags(): number {

@@ -7,6 +7,7 @@
 
 import type { Device } from '../net/env.js';
 import { IPPROTO_ICMP, IPPROTO_TCP } from '../net/layout.js';
+import { MemoryFiles } from '../net/memory-files.js';
 import { RING_HEAD, ringUsed } from '../net/ring.js';
 import { CHECKSUM_UNNECESSARY, type Skb } from '../net/skb.js';
 import {
@@ -26,6 +27,8 @@ import {
   NEED_RING,
 } from '../socket/uapi/file-ops.js';
 import { filePassedOver, fileReadUrgent } from '../socket/uapi/file-read.js';
+import { NEED_EXTENTS } from '../socket/uapi/file-write.js';
+import { fileSend, memoryWrite } from '../socket/uapi/memory-file.js';
 import { Stack } from '../stack/stack.js';
 import { SimMemory } from './arena.js';
 import { Coverage } from './coverage.js';
@@ -84,6 +87,8 @@ export class SimHost {
   readonly coverage: Coverage = new Coverage();
   /** Packets of neither TCP nor ICMP that have come: some of them count as delivered. */
   otherPackets = 0;
+  /** Memory files of its application. */
+  readonly files: MemoryFiles;
   private readonly inbox: Flight[] = [];
   /** Every packet comes in through this one buffer, as in the pump. */
   private readonly skb: Skb;
@@ -95,6 +100,7 @@ export class SimHost {
     this.link = options.link;
     this.slownessUs = options.slownessUs;
     this.mem = new SimMemory(options.arena, options.fds);
+    this.files = new MemoryFiles(this.mem);
     const sysctl = new Sysctl(options.profile);
     for (const [name, value] of Object.entries(options.sysctl)) {
       const error = setSysctl(sysctl, name, value);
@@ -158,6 +164,7 @@ export class SimHost {
   /** Timers and output; says when the next turn must be. */
   poll(nowUs: number): void {
     this.stack.poll(nowUs);
+    if (this.files.waiting > 0) this.files.reap(nowUs);
     const due = this.inbox.length > 0 ? nowUs : this.stack.nextDeadlineUs();
     this.turnUs = Math.max(due, nowUs);
   }
@@ -179,6 +186,34 @@ export class SimHost {
       taken = fileWrite(this.mem, fd, APPLICATION, bytes, 0, bytes.length, flags);
     }
     if (taken > 0) this.stack.published(fd);
+    return taken;
+  }
+
+  /** The bytes as a memory file, which is closed as soon as it is queued. */
+  sendfile(fd: number, bytes: Uint8Array): number {
+    const { files, mem } = this;
+    const file = files.create();
+    if (file < 0) return this.write(fd, bytes);
+    const memory = files.allocate(file, bytes.length);
+    if (memory === 0) memoryWrite(mem, file, bytes, 0);
+    const taken = memory === 0 ? this.sendFrom(fd, file, bytes.length) : this.write(fd, bytes);
+    files.close(file);
+    mem.freeFd(file);
+    return taken;
+  }
+
+  private sendFrom(fd: number, file: number, count: number): number {
+    const { mem, stack } = this;
+    let taken = fileSend(mem, fd, APPLICATION, file, 0, count, true);
+    if (taken === NEED_RING || taken === NEED_EXTENTS) {
+      const attached = stack.attachSendRing(fd, true);
+      if (attached !== 0) return attached;
+      taken = fileSend(mem, fd, APPLICATION, file, 0, count, false);
+    }
+    if (taken > 0) {
+      this.did('sendfile');
+      stack.published(fd);
+    }
     return taken;
   }
 

@@ -9,8 +9,9 @@ import type { SimHost } from './host.js';
 
 /** Fails when something is left over. */
 export function checkNothingLeft(host: SimHost): void {
-  const { stack, mem } = host;
+  const { files, stack, mem } = host;
   const { tcp, net } = stack;
+  if (files.waiting > 0) files.reap(Infinity);
   const { hashinfo } = tcp;
   const pools = [net.inputSkbs, net.outputSkbs];
   const skbPages = pools.reduce((sum, pool) => sum + (pool.made * pool.capacity) / PAGE_BYTES, 0);
@@ -24,6 +25,7 @@ export function checkNothingLeft(host: SimHost): void {
     rings: tcp.ringed.length,
     'late rings': tcp.lateDetach.length,
     records: tcp.rtx.inUse,
+    files: files.waiting,
     pages: mem.pagesInUse - skbPages,
     timers: net.timers.size,
     'output skbs': net.outputSkbs.out,

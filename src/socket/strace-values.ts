@@ -56,6 +56,9 @@ const ERROR_TEXTS: Readonly<Record<string, string>> = {
   EFAULT: 'Bad address',
   EINTR: 'Interrupted system call',
   EBUSY: 'Device or resource busy',
+  EFBIG: 'File too large',
+  ENOSPC: 'No space left on device',
+  ESPIPE: 'Illegal seek',
   EPROTO: 'Protocol error',
   EMSGSIZE: 'Message too long',
 };
@@ -181,6 +184,8 @@ export const fileFlagsText = (value: number): string => flags(FILE_FLAGS, value)
 export const pollEventsText = (value: number): string => flags(POLL_EVENTS, value);
 export const requestText = (value: number): string => REQUESTS.get(value) ?? hex(value);
 export const commandText = (value: number): string => named(COMMANDS, value, 'F');
+export const memfdFlagsText = (value: number): string =>
+  flags([[c.MFD_CLOEXEC, 'MFD_CLOEXEC']], value);
 export const epollCreateFlagsText = (value: number): string =>
   flags([[c.EPOLL_CLOEXEC, 'EPOLL_CLOEXEC']], value);
 

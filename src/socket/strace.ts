@@ -14,6 +14,7 @@ import {
   fileFlagsText,
   howText,
   isTimeout,
+  memfdFlagsText,
   messageText,
   msgFlagsText,
   optionText,
@@ -50,6 +51,7 @@ export function straced(sys: Sys, write: (line: string) => void, options: Strace
     ...tracedSockets(sys, log),
     ...tracedAddresses(sys, log),
     ...tracedIo(sys, log),
+    ...tracedFiles(sys, log),
     ...tracedMessages(sys, log),
     ...tracedReadiness(sys, log),
   };
@@ -174,6 +176,7 @@ function tracedAddresses(sys: Sys, log: Log): Pick<Sys, AddressCalls> {
   };
 }
 
+type FileCalls = 'memfd_create' | 'ftruncate' | 'pread' | 'pwrite' | 'sendfile';
 type IoCalls = 'read' | 'write' | 'readv' | 'writev' | 'sendto' | 'recvfrom';
 type MessageCalls = 'sendmsg' | 'recvmsg';
 
@@ -220,6 +223,38 @@ function tracedIo(sys: Sys, log: Log): Pick<Sys, IoCalls> {
       const text = takenText(buffer, 0, result);
       const words = `${text}, ${buffer.length}, ${msgFlagsText(flags)}, NULL, NULL`;
       log(`recvfrom(${fd}, ${words})`, result);
+      return result;
+    },
+  };
+}
+
+function tracedFiles(sys: Sys, log: Log): Pick<Sys, FileCalls> {
+  return {
+    memfd_create(name, flags) {
+      const result = sys.memfd_create(name, flags);
+      log(`memfd_create(${JSON.stringify(name)}, ${memfdFlagsText(flags)})`, result);
+      return result;
+    },
+    ftruncate(fd, length) {
+      const result = sys.ftruncate(fd, length);
+      log(`ftruncate(${fd}, ${length})`, result);
+      return result;
+    },
+    pread(fd, buffer, offset) {
+      const result = sys.pread(fd, buffer, offset);
+      log(`pread64(${fd}, ${takenText(buffer, 0, result)}, ${buffer.length}, ${offset})`, result);
+      return result;
+    },
+    pwrite(fd, buffer, offset) {
+      const result = sys.pwrite(fd, buffer, offset);
+      const text = bytesText(buffer, 0, buffer.length);
+      log(`pwrite64(${fd}, ${text}, ${buffer.length}, ${offset})`, result);
+      return result;
+    },
+    sendfile(outFd, inFd, offset, count) {
+      const result = sys.sendfile(outFd, inFd, offset, count);
+      const moved = result <= 0 ? '' : ` => [${offset + result}]`;
+      log(`sendfile(${outFd}, ${inFd}, [${offset}]${moved}, ${count})`, result);
       return result;
     },
   };

@@ -210,13 +210,18 @@ function writeConnected(
  * After a write that could not take everything for `reason`: ≥ 0 = try again, else what write says.
  * @param endMs when to stop waiting, 0 = does not wait
  */
-function makeRoom(context: SysContext, fd: number, reason: number, endMs: number): number {
+export function makeRoom(context: SysContext, fd: number, reason: number, endMs: number): number {
   const { port } = context;
   if (reason === NEED_RING) return port.call(OP_ATTACH_SEND, fd);
   if (reason !== -EAGAIN) return reason;
   if (!port.alive) return -EIO;
   if (endMs === 0) return reason;
   return context.blocking.wait(fd, EPOLLOUT, endMs) || -EAGAIN;
+}
+
+/** write() of a whole buffer to a socket. */
+export function writeBytes(context: SysContext, fd: number, buffer: Uint8Array): number {
+  return write(context, fd, buffer, 0, buffer.length, 0);
 }
 
 function writeCount(

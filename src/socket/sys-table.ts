@@ -128,6 +128,26 @@ export interface Sys {
   fcntl(fd: number, cmd: number, arg?: number): number;
   /** FIONREAD, SIOCOUTQ, SIOCOUTQNSD and SIOCATMARK write out[0]; FIONBIO reads it. */
   ioctl(fd: number, request: number, out: Int32Array): number;
+  /**
+   * A file in the stack's memory, to be sent from: MFD_CLOEXEC or 0. Its name is for the eye. It
+   * has 0 bytes at first, and belongs to the calling thread like all descriptors.
+   */
+  memfd_create(name: string, flags: number): number;
+  /**
+   * Bytes that are new read as zeros. The first size decides how much memory the file has, rounded
+   * up to a power of two, 16 MiB at most (-EFBIG); more than that later: -ENOSPC.
+   */
+  ftruncate(fd: number, length: number): number;
+  /** Bytes of a memory file at `offset`; how many, 0 at its end. */
+  pread(fd: number, buffer: Uint8Array, offset: number): number;
+  /** Makes the file longer where it has memory, -ENOSPC where not. */
+  pwrite(fd: number, buffer: Uint8Array, offset: number): number;
+  /**
+   * Queues bytes of a memory file to be sent, without copying them: what is written to the file
+   * before they are acknowledged may be sent instead. Returns how many, fewer at the end of the
+   * file, and otherwise what write() of as many says.
+   */
+  sendfile(outFd: number, inFd: number, offset: number, count: number): number;
   /** A counter to read and write 8 bytes at a time (eventfd2). EFD_SEMAPHORE, EFD_NONBLOCK. */
   eventfd(initval: number, flags: number): number;
 }

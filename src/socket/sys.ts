@@ -1,8 +1,8 @@
 /**
  * The system calls of one thread (Linux: net/socket.c, and the parts of fs/ that an event loop
  * needs). What can be done on shared memory is done here and now; what changes a connection's state
- * is a command to the stack thread. Reading and writing is sys-io.ts, the epoll instance epoll.ts,
- * blocking block-wait.ts, the table's type sys-table.ts.
+ * is a command to the stack thread. Reading and writing is sys-io.ts, memory files sys-file.ts, the
+ * epoll instance epoll.ts, blocking block-wait.ts, the table's type sys-table.ts.
  *
  * Differences from Linux: an epoll instance belongs to the thread that made it; a shutdown or close
  * takes effect in the order of this thread's calls, but is carried out by the stack thread a moment
@@ -43,6 +43,7 @@ import {
 } from '../net/sockmem.js';
 import { Epoll } from './epoll.js';
 import { fillSockaddr, SysContext } from './sys-context.js';
+import { createSysFile } from './sys-file.js';
 import { createSysIo } from './sys-io.js';
 import type { Sockaddr, SockaddrArgument, Sys } from './sys-table.js';
 import {
@@ -141,6 +142,7 @@ export function createSys(port: ThreadPort): Sys {
   const context = new SysContext(port);
   return {
     ...createSysIo(context),
+    ...createSysFile(context),
     socket: (domain, type, protocol) => socket(context, domain, type, protocol),
     bind(fd, address) {
       const status = mustBeTcp(context, fd) || context.parseAddress(address);

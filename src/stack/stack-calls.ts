@@ -52,9 +52,9 @@ export interface StackCalls {
   getsockopt(fd: number, level: number, name: number, out: Int32Array): number;
   /**
    * The application wants to send but the send ring has no memory yet: attaches it. 0, -ENOBUFS,
-   * -EPIPE, …
+   * -EPIPE, … With `refers` it gets a table for what lies in files, too, if there is memory.
    */
-  attachSendRing(fd: number): number;
+  attachSendRing(fd: number, refers?: boolean): number;
   /** The application has published bytes in the send ring (moved its tail). */
   published(fd: number): void;
   /** The application has consumed bytes of the receive ring past RING_WAKE (moved its head). */

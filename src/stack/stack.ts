@@ -244,9 +244,9 @@ export class Stack implements StackCalls {
     return tcb === null ? -EBADF : tcpGetsockopt(this.tcp, tcb, level, name, out);
   }
 
-  attachSendRing(fd: number): number {
+  attachSendRing(fd: number, refers = false): number {
     const tcb = this.held(fd);
-    return tcb === null ? -EBADF : tcpAttachSendRing(this.tcp, tcb);
+    return tcb === null ? -EBADF : tcpAttachSendRing(this.tcp, tcb, refers);
   }
 
   published(fd: number): void {

@@ -1,16 +1,19 @@
 /**
  * The stack thread's end of the command rings: takes commands of all threads, carries them out on a
  * Stack, and answers those that wait. Owns descriptors that are no sockets (epoll instances,
- * eventfds) and what becomes of a dead thread's files. Readiness from the stack (SocketEvents) and
- * the epoll instances are interests.ts. The stack thread of another queue than 0 makes no
- * descriptors and has only those that it was given.
+ * eventfds, memory files) and what becomes of a dead thread's files. Readiness from the stack
+ * (SocketEvents) and the epoll instances are interests.ts. The stack thread of another queue than 0
+ * makes no descriptors and has only those that it was given.
  *
  * A command comes from other threads' memory: any words at all are answered or ignored, never
  * believed.
  */
 import { EBADF, EINVAL, ENFILE, ENOSYS, ENOTSOCK, EPERM } from '../net/errno.js';
-import { RING_LOCK } from '../net/ring.js';
+import { MemoryFiles } from '../net/memory-files.js';
+import { RING_LOCK, RING_TAIL } from '../net/ring.js';
+import { extentsCut } from '../net/ring-extents.js';
 import {
+  BLOCK_EXTENTS,
   BLOCK_FLAGS,
   BLOCK_GEN,
   BLOCK_HASH,
@@ -25,6 +28,7 @@ import {
   KIND_EPOLL,
   KIND_EVENTFD,
   KIND_FREE,
+  KIND_MEMFD,
   KIND_TCP,
   O_NONBLOCK,
   type SocketMemory,
@@ -56,10 +60,12 @@ import {
   OP_EPOLL_CTL,
   OP_EVENTFD,
   OP_EXPLAIN,
+  OP_FTRUNCATE,
   OP_GETSOCKOPT,
   OP_GETSOCKOPT_TEXT,
   OP_LIST,
   OP_LISTEN,
+  OP_MEMFD_CREATE,
   OP_NOTICE,
   OP_PUBLISHED,
   OP_SETSOCKOPT,
@@ -96,6 +102,8 @@ export class Syscalls implements SocketEvents {
   private readonly layout: CtlLayout;
   private readonly mem: SocketMemory;
   readonly interests: Interests;
+  /** Of queue 0 alone, which has all memory files. */
+  readonly files: MemoryFiles;
   /** From the thread regions of queue 0 to ours, words; and that queue's number. */
   private readonly shift: number;
   private readonly queue: number;
@@ -115,6 +123,7 @@ export class Syscalls implements SocketEvents {
     this.layout = shared.layout;
     this.mem = shared.mem;
     this.interests = new Interests(shared);
+    this.files = new MemoryFiles(shared.mem);
     this.queue = shared.queue;
     this.shift = shared.queue * shared.layout.queueWords;
   }
@@ -138,6 +147,7 @@ export class Syscalls implements SocketEvents {
 
   /** Rings the doorbells of threads with new readiness; at the end of each batch. */
   flush(): void {
+    if (this.files.waiting > 0) this.files.reap(this.calls.net.nowUs);
     this.interests.flush();
   }
 
@@ -214,6 +224,7 @@ export class Syscalls implements SocketEvents {
       case OP_SOCKET:
       case OP_EPOLL_CREATE:
       case OP_EVENTFD:
+      case OP_MEMFD_CREATE:
         return this.queue === 0 ? this.create(thread, command) : -EINVAL;
       case OP_THREAD_GONE:
         return a === thread ? -EINVAL : this.threadGone(a);
@@ -231,6 +242,7 @@ export class Syscalls implements SocketEvents {
     const a = ctl[command + C_A]!;
     if (ctl[command + C_OP] === OP_SOCKET) return this.own(thread, this.calls.socket(a));
     if (ctl[command + C_OP] === OP_EPOLL_CREATE) return this.epollCreate(thread, a !== 0);
+    if (ctl[command + C_OP] === OP_MEMFD_CREATE) return this.own(thread, this.files.create());
     return this.eventfd(thread, a, ctl[command + C_B]!);
   }
 
@@ -267,6 +279,8 @@ export class Syscalls implements SocketEvents {
       case OP_NOTICE:
         this.interests.ready(fd, filePoll(mem, fd));
         return 0;
+      case OP_FTRUNCATE:
+        return kind === KIND_MEMFD ? this.files.allocate(fd, ctl[command + C_A]!) : -EINVAL;
       default:
         if (kind !== KIND_TCP) return unknownOr(ctl[command + C_OP]!, -ENOTSOCK);
         return this.performOnSocket(fd, at, command);
@@ -285,7 +299,7 @@ export class Syscalls implements SocketEvents {
         calls.consumed(fd);
         return 0;
       case OP_ATTACH_SEND:
-        return calls.attachSendRing(fd);
+        return calls.attachSendRing(fd, a !== 0);
       case OP_BIND:
         return (b & 0xffff) === b ? calls.bind(fd, a, b) : -EINVAL;
       case OP_LISTEN:
@@ -381,6 +395,7 @@ export class Syscalls implements SocketEvents {
     this.interests.dropFd(fd);
     if (kind === KIND_TCP) return this.calls.close(fd);
     if (kind === KIND_EPOLL) this.interests.closeEpoll(this.ctl[block + BLOCK_HASH]!);
+    if (kind === KIND_MEMFD) this.files.close(fd);
     this.mem.freeFd(fd);
     return 0;
   }
@@ -429,12 +444,21 @@ export class Syscalls implements SocketEvents {
       if (ctl[block + BLOCK_QUEUE] !== this.queue) continue;
       for (const ring of [block + BLOCK_RCV, block + BLOCK_SND]) {
         if (ctl[block + BLOCK_KIND] !== KIND_TCP) continue;
-        Atomics.compareExchange(ctl, ring + RING_LOCK, thread + 1, 0);
+        this.breakLock(block, ring, thread + 1);
       }
       const closing = (ctl[block + BLOCK_FLAGS]! & FILE_CLOSING) !== 0;
       if (ctl[block + BLOCK_OWNER] === thread + 1 && !closing) files.push(fd);
     }
     return files;
+  }
+
+  /** What `holder` was about to put behind the tail of a stream never came to be part of it. */
+  private breakLock(block: number, ring: number, holder: number): void {
+    const { ctl, mem } = this;
+    if (Atomics.load(ctl, ring + RING_LOCK) !== holder) return;
+    const table = ring === block + BLOCK_SND ? ctl[block + BLOCK_EXTENTS]! : 0;
+    if (table !== 0) extentsCut(mem, table, Atomics.load(ctl, ring + RING_TAIL));
+    Atomics.compareExchange(ctl, ring + RING_LOCK, holder, 0);
   }
 }
 
@@ -454,5 +478,5 @@ function putText(ctl: Int32Array, at: number, text: string): number {
 
 /** `result` for a command that exists, -ENOSYS for one that does not. */
 function unknownOr(op: number, result: number): number {
-  return op >= OP_SOCKET && op <= OP_DISCONNECT ? result : -ENOSYS;
+  return op >= OP_SOCKET && op <= OP_FTRUNCATE ? result : -ENOSYS;
 }

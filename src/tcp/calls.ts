@@ -56,7 +56,7 @@ import {
 } from './publish.js';
 import { offeredSpace } from './rcv-space.js';
 import { initialWindow, windowScale } from './rcv-window.js';
-import { attachSendRing as attachRing } from './ring-memory.js';
+import { attachExtents, attachSendRing as attachRing } from './ring-memory.js';
 import { secureTcpSeq } from './secure-seq.js';
 import { closeSending, destroy, setState, tcpDone } from './set-state.js';
 import { PENDING_OUTPUT, PENDING_WINDOW } from './sock.js';
@@ -428,11 +428,16 @@ export function tcpAbort(tcp: Tcp, tcb: Tcb): void {
   }
 }
 
-/** Memory for the application to write into: 0, -EPIPE, -ENOTCONN or -ENOBUFS. */
-export function tcpAttachSendRing(tcp: Tcp, tcb: Tcb): number {
+/**
+ * Memory for the application to write into: 0, -EPIPE, -ENOTCONN or -ENOBUFS.
+ * @param refers what it writes shall lie in files: a table for that comes along if there is memory
+ */
+export function tcpAttachSendRing(tcp: Tcp, tcb: Tcb, refers: boolean): number {
   if ((tcb.shutdown & SEND_SHUTDOWN) !== 0) return -EPIPE;
   if (!mayWrite(tcb)) return -ENOTCONN;
-  return attachRing(tcp, tcb) ? 0 : -ENOBUFS;
+  if (!attachRing(tcp, tcb)) return -ENOBUFS;
+  if (refers) attachExtents(tcp, tcb);
+  return 0;
 }
 
 /** The application has written: output after this batch. */

@@ -4,11 +4,18 @@
  * peer is told is calls.ts.
  */
 import { RING_HEAD, RING_TAIL } from '../net/ring.js';
-import { BLOCK_PEEK_OFF, BLOCK_SHUT, BLOCK_SND_FLAGS } from '../net/sockmem.js';
+import {
+  BLOCK_OPTIONS,
+  BLOCK_PEEK_OFF,
+  BLOCK_SND_FLAGS,
+  SHUT_RD_KEPT,
+  SHUT_WR_KEPT,
+} from '../net/sockmem.js';
 import { urgentForget } from '../net/urgent.js';
 import { inetBhash2UpdateSaddr } from '../reuseport/bhash.js';
 import { SK_FULL } from '../reuseport/sock-common.js';
 import { publishAddresses, publishLowat, publishState } from './publish.js';
+import { detachExtents } from './ring-memory.js';
 import { TcpSock } from './sock.js';
 import { SS_UNCONNECTED, Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -49,12 +56,13 @@ function forgetConnection(tcp: Tcp, tcb: Tcb): void {
   const changed = fresh.filter(([name]) => !KEPT.has(name) && !common.has(name));
   Object.assign(tcb, Object.fromEntries(changed));
   const { ctl } = tcp;
+  detachExtents(tcp, tcb);
   for (const ring of [tcb.rcvRing, tcb.sndRing]) {
     Atomics.store(ctl, ring + RING_HEAD, Atomics.load(ctl, ring + RING_TAIL));
   }
   ctl[tcb.at + BLOCK_SND_FLAGS] = 0;
   Atomics.store(ctl, tcb.at + BLOCK_PEEK_OFF, 0);
-  Atomics.store(ctl, tcb.at + BLOCK_SHUT, 0);
+  Atomics.and(ctl, tcb.at + BLOCK_OPTIONS, ~(SHUT_RD_KEPT | SHUT_WR_KEPT));
   urgentForget(ctl, tcb.at);
 }
 

@@ -8,8 +8,8 @@ import {
   BLOCK_OPTIONS,
   BLOCK_PEEK_OFF,
   BLOCK_RCVTIMEO,
-  BLOCK_SHUT,
   BLOCK_SNDTIMEO,
+  SHUT_RD_KEPT,
 } from '../net/sockmem.js';
 import { publishLowat, publishNotsent } from './publish.js';
 import type { Tcb } from './tcb.js';
@@ -47,9 +47,10 @@ export function inheritOptions(tcp: Tcp, child: Tcb, listener: Tcb): void {
   child.lingerOn = listener.lingerOn;
   child.lingerSeconds = listener.lingerSeconds;
   child.listenerFd = listener.fd;
-  child.shutdown = tcp.ctl[child.at + BLOCK_SHUT] = listener.shutdown;
+  child.shutdown = listener.shutdown;
   inheritTcpOptions(child, listener);
   for (const word of BLOCK_WORDS_KEPT) tcp.ctl[child.at + word] = tcp.ctl[listener.at + word]!;
+  tcp.ctl[child.at + BLOCK_OPTIONS]! |= listener.shutdown * SHUT_RD_KEPT;
   publishLowat(tcp, child);
   publishNotsent(tcp, child);
 }

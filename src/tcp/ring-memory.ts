@@ -15,7 +15,8 @@ import {
   ringUsed,
   STACK_LOCK,
 } from '../net/ring.js';
-import { PAGE_BYTES, RING_MAX_BYTES } from '../net/sockmem.js';
+import { extentsInit } from '../net/ring-extents.js';
+import { BLOCK_EXTENTS, PAGE_BYTES, RING_MAX_BYTES } from '../net/sockmem.js';
 import { TCP_LISTEN } from './state.js';
 import { SEND_SHUTDOWN, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -73,6 +74,28 @@ export function attachSendRing(tcp: Tcp, tcb: Tcb): boolean {
 }
 
 /**
+ * Makes sure that the stream of a send ring that has memory can refer to files. False: the arena is
+ * exhausted.
+ */
+export function attachExtents(tcp: Tcp, tcb: Tcb): boolean {
+  const { ctl, mem } = tcp;
+  if (ctl[tcb.at + BLOCK_EXTENTS] !== 0) return true;
+  const page = mem.allocRing(PAGE_BYTES);
+  if (page === 0) return false;
+  extentsInit(mem, page, PAGE_BYTES);
+  Atomics.store(ctl, tcb.at + BLOCK_EXTENTS, page);
+  return true;
+}
+
+/** The stream of the send ring refers to nothing any more; nobody may be writing to it. */
+export function detachExtents(tcp: Tcp, tcb: Tcb): void {
+  const page = tcp.ctl[tcb.at + BLOCK_EXTENTS]!;
+  if (page === 0) return;
+  Atomics.store(tcp.ctl, tcb.at + BLOCK_EXTENTS, 0);
+  tcp.mem.freeRing(page, PAGE_BYTES);
+}
+
+/**
  * Moves a ring's content to memory of `capacity` bytes. False: locked, or no memory; nothing has
  * changed.
  */
@@ -115,8 +138,8 @@ function copyRing(
   }
 }
 
-/** Takes a ring's memory back if nobody is using it right now. */
-function detach(tcp: Tcp, ring: number): boolean {
+/** Takes a ring's memory back if nobody is using it right now, and with a send ring's its table. */
+function detach(tcp: Tcp, tcb: Tcb, ring: number): boolean {
   const { ctl, mem } = tcp;
   const page = ctl[ring + RING_PAGE]!;
   if (page === 0) return true;
@@ -125,13 +148,14 @@ function detach(tcp: Tcp, ring: number): boolean {
   const capacity = ctl[ring + RING_CAPACITY]!;
   ctl[ring + RING_CAPACITY] = 0;
   mem.freeRing(page, capacity);
+  if (ring === tcb.sndRing) detachExtents(tcp, tcb);
   ringUnlock(ctl, ring);
   return true;
 }
 
 /** The last act of a socket: its rings and its descriptor go back. */
 export function releaseRings(tcp: Tcp, tcb: Tcb): void {
-  if (detach(tcp, tcb.rcvRing) && detach(tcp, tcb.sndRing)) {
+  if (detach(tcp, tcb, tcb.rcvRing) && detach(tcp, tcb, tcb.sndRing)) {
     forgetRinged(tcp, tcb);
     if (tcp.queues === null || !tcp.queues.freed(tcb)) tcp.mem.freeFd(tcb.fd);
     tcp.parking.retire(tcb);
@@ -171,7 +195,7 @@ export function sweepIdleRings(tcp: Tcp, nowUs: number): void {
     if (tcb.state === TCP_LISTEN || nowUs - tcb.lastActiveUs < RING_IDLE_US) continue;
     if (ringUsed(ctl, tcb.rcvRing) !== 0 || ringUsed(ctl, tcb.sndRing) !== 0) continue;
     if (tcb.ofo !== null && tcb.ofo.count > 0) continue;
-    if (!drained(tcp, tcb.rcvRing) || !drained(tcp, tcb.sndRing)) continue;
+    if (!drained(tcp, tcb, tcb.rcvRing) || !drained(tcp, tcb, tcb.sndRing)) continue;
     forgetRinged(tcp, tcb);
   }
 }
@@ -180,7 +204,7 @@ export function sweepIdleRings(tcp: Tcp, nowUs: number): void {
  * Detaches a ring that is still empty once it is locked (the application may have written
  * meanwhile).
  */
-function drained(tcp: Tcp, ring: number): boolean {
+function drained(tcp: Tcp, tcb: Tcb, ring: number): boolean {
   const { ctl, mem } = tcp;
   const page = ctl[ring + RING_PAGE]!;
   if (page === 0) return true;
@@ -191,6 +215,7 @@ function drained(tcp: Tcp, ring: number): boolean {
     Atomics.store(ctl, ring + RING_PAGE, 0);
     ctl[ring + RING_CAPACITY] = 0;
     mem.freeRing(page, capacity);
+    if (ring === tcb.sndRing) detachExtents(tcp, tcb);
   }
   ringUnlock(ctl, ring);
   return empty;

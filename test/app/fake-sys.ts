@@ -223,6 +223,18 @@ export class FakeSys implements ServerSys {
     return 8;
   }
 
+  /** Memory files by descriptor, and how often one was sent from. */
+  readonly memory: Map<number, Uint8Array> = new Map();
+  sendfiles = 0;
+
+  sendfile(outFd: number, inFd: number, offset: number, count: number): number {
+    const contents = this.memory.get(inFd);
+    if (contents === undefined) return -EBADF;
+    this.sendfiles++;
+    const bytes = contents.subarray(offset, offset + count);
+    return this.write(outFd, bytes, 0, bytes.length);
+  }
+
   write(
     fd: number,
     buffer: Uint8Array,

@@ -36,13 +36,14 @@ import {
   BLOCK_LADDR,
   BLOCK_LISTENER,
   BLOCK_LPORT,
+  BLOCK_OPTIONS,
   BLOCK_RADDR,
   BLOCK_RCV,
   BLOCK_RPORT,
-  BLOCK_SHUT,
   BLOCK_SND,
   BLOCK_STATE,
   KIND_TCP,
+  SHUT_RD_KEPT,
   type SocketMemory,
 } from '../../src/net/sockmem.js';
 import {
@@ -230,7 +231,7 @@ export class FakeStack implements StackCalls {
   shutdown(fd: number, how: number): number {
     const state = this.stateOf(fd);
     if (state === TCP_CLOSE) return -ENOTCONN;
-    Atomics.or(this.mem.ctl, this.at(fd) + BLOCK_SHUT, how + 1);
+    Atomics.or(this.mem.ctl, this.at(fd) + BLOCK_OPTIONS, (how + 1) * SHUT_RD_KEPT);
     if (((how + 1) & 2) !== 0) this.sendFin(this.socks.get(fd)!);
     return 0;
   }

@@ -23,8 +23,8 @@ import {
   OP_BIND,
   OP_CLOSE,
   OP_CONNECT,
-  OP_DISCONNECT,
   OP_EPOLL_CTL,
+  OP_FTRUNCATE,
   OP_NOTICE,
   OP_PUBLISHED,
   OP_SETSOCKOPT_TEXT,
@@ -77,7 +77,7 @@ describe('stack/syscalls', () => {
   describe('words that no port writes', () => {
     it('an unknown command is -ENOSYS, a bad descriptor -EBADF', () => {
       const fd = sys.socket(AF_INET, SOCK_STREAM, 0);
-      for (const op of [0, -1, OP_DISCONNECT + 1, 0x7fffffff]) {
+      for (const op of [0, -1, OP_FTRUNCATE + 1, 0x7fffffff]) {
         for (const on of [fd, 0, 99, -5]) expect(port.call(op, on), `${op} ${on}`).to.equal(-38);
       }
       for (const on of [0, 2, 77, 255, 256, -1, 0x7fffffff]) {

@@ -1,7 +1,7 @@
 /** Socket options that few programs know: what they do, and who may set them. */
 import { expect } from 'chai';
 import { Mib } from '../../src/net/mib.js';
-import { BLOCK_SHUT } from '../../src/net/sockmem.js';
+import { fileShut } from '../../src/socket/uapi/file-block.js';
 import { MemoryStack, Peer } from '../../src/testing/index.js';
 import { pattern, type Rig, rig } from './rig.js';
 
@@ -170,7 +170,7 @@ describe('tcp: rare options', () => {
       else expect(host.write(child, pattern(1))).to.equal(-32);
       // The socket can be used again as if nothing had been.
       host.stack.disconnect(child);
-      expect(host.mem.ctl[host.mem.blockAt(child) + BLOCK_SHUT]).to.equal(0);
+      expect(fileShut(host.mem, host.mem.blockAt(child))).to.equal(0);
     }
   });
 

@@ -4,6 +4,8 @@
  * 251), text that is in memory, and files.
  */
 import { closeSync, readSync } from 'node:fs';
+import type { Sys } from '../../socket/sys-table.js';
+import { MFD_CLOEXEC } from '../../socket/uapi/constants.js';
 
 export interface BodySource {
   /**
@@ -15,6 +17,8 @@ export interface BodySource {
   /** Where `present` has put them. */
   bytes: Uint8Array;
   offset: number;
+  /** A memory file that has the same bytes at the same offsets, to be sent from; -1 = none. */
+  readonly file: number;
   /** The response is over or its connection gone. */
   close(): void;
 }
@@ -27,10 +31,13 @@ const PATTERN_PERIODS = 1045;
 export class PatternSource implements BodySource {
   readonly bytes: Uint8Array;
   offset = 0;
+  readonly file: number;
 
-  constructor() {
+  /** @param sys where to make the file; without it, or memory for it, bytes are written */
+  constructor(sys: Pick<Sys, 'memfd_create' | 'pwrite' | 'close'> | null = null) {
     this.bytes = new Uint8Array(PATTERN_PERIOD * PATTERN_PERIODS);
     for (let i = 0; i < this.bytes.length; i++) this.bytes[i] = i % PATTERN_PERIOD;
+    this.file = sys === null ? -1 : memoryFile(sys, this.bytes);
   }
 
   present(position: number, length: number): number {
@@ -42,10 +49,22 @@ export class PatternSource implements BodySource {
   close(): void {}
 }
 
+/** A memory file of these bytes, or -1. */
+function memoryFile(
+  sys: Pick<Sys, 'memfd_create' | 'pwrite' | 'close'>,
+  bytes: Uint8Array,
+): number {
+  const file = sys.memfd_create('pattern', MFD_CLOEXEC);
+  if (file < 0 || sys.pwrite(file, bytes, 0) === bytes.length) return file;
+  sys.close(file);
+  return -1;
+}
+
 /** Bytes that are in memory already. */
 export class MemorySource implements BodySource {
   readonly bytes: Uint8Array;
   offset = 0;
+  readonly file: number = -1;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
@@ -66,12 +85,13 @@ export class MemorySource implements BodySource {
 export class FileSource implements BodySource {
   readonly bytes: Uint8Array;
   offset = 0;
-  private readonly file: number;
+  readonly file: number = -1;
+  private readonly descriptor: number;
   private readonly from: number;
 
   /** Takes the open descriptor `file` over. */
   constructor(file: number, from: number, shared: Uint8Array) {
-    this.file = file;
+    this.descriptor = file;
     this.from = from;
     this.bytes = shared;
   }
@@ -80,13 +100,13 @@ export class FileSource implements BodySource {
     this.offset = 0;
     const wanted = Math.min(length, this.bytes.length);
     try {
-      return readSync(this.file, this.bytes, 0, wanted, this.from + position);
+      return readSync(this.descriptor, this.bytes, 0, wanted, this.from + position);
     } catch {
       return 0; // EIO: the response cannot be completed, which its connection shows by breaking off
     }
   }
 
   close(): void {
-    closeSync(this.file);
+    closeSync(this.descriptor);
   }
 }

@@ -75,14 +75,21 @@ export class Endpoints {
   private readonly exact = new Map<string, Endpoint>();
   private readonly byPrefix = new Map<string, Endpoint>();
   private readonly view: WorkerView;
-  private readonly pattern = new PatternSource();
+  private readonly pattern: PatternSource;
 
   /**
    * @param files what answers /files/…
    * @param debug adds /debug/throw and /debug/exit, with which a test makes a worker fail
+   * @param pattern what answers /bytes/N
    */
-  constructor(view: WorkerView, files: Endpoint, debug: boolean) {
+  constructor(
+    view: WorkerView,
+    files: Endpoint,
+    debug: boolean,
+    pattern: PatternSource = new PatternSource(),
+  ) {
     this.view = view;
+    this.pattern = pattern;
     this.exact.set(
       '/',
       reader((exchange, answer) => this.index(exchange, answer)),

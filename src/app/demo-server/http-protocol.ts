@@ -412,7 +412,7 @@ export class HttpProtocol implements Protocol {
         this.gone(fd, -ECONNRESET); // the file has been cut: only a broken connection can say so
         return false;
       }
-      const sent = this.write(fd, source.bytes, source.offset, ready);
+      const sent = this.write(fd, source.bytes, source.offset, ready, source.file);
       if (sent < 0) return false;
       state.sourceAt += sent;
       budget -= sent;
@@ -423,9 +423,11 @@ export class HttpProtocol implements Protocol {
     return true;
   }
 
-  /** sys.write with EAGAIN as 0. @returns bytes taken, or -1: the connection is gone */
-  private write(fd: number, bytes: Uint8Array, offset: number, length: number): number {
-    const sent = this.connections.sys.write(fd, bytes, offset, length);
+  /** write or sendfile with EAGAIN as 0. @returns bytes taken, or -1: the connection is gone */
+  private write(fd: number, bytes: Uint8Array, offset: number, length: number, file = -1): number {
+    const { sys } = this.connections;
+    const sent =
+      file < 0 ? sys.write(fd, bytes, offset, length) : sys.sendfile(fd, file, offset, length);
     if (sent === -EAGAIN) return 0;
     if (sent < 0) {
       this.gone(fd, sent);

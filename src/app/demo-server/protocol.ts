@@ -13,6 +13,7 @@ export type ServerSys = Pick<
   | 'accept4'
   | 'read'
   | 'write'
+  | 'sendfile'
   | 'close'
   | 'shutdown'
   | 'setsockopt'

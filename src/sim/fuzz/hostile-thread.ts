@@ -8,21 +8,24 @@ import { Mib } from '../../net/mib.js';
 import { RING_HEAD, RING_LOCK, RING_NOTICE, RING_TAIL, RING_WAKE } from '../../net/ring.js';
 import {
   BLOCK_ERROR,
+  BLOCK_EXTENTS,
   BLOCK_FLAGS,
   BLOCK_GEN,
   BLOCK_KIND,
+  BLOCK_OPTIONS,
   BLOCK_OWNER,
   BLOCK_RCV,
-  BLOCK_SHUT,
   BLOCK_SND,
   BLOCK_STATE,
   FIRST_FD,
   KIND_FREE,
+  KIND_MEMFD,
   KIND_TCP,
   PAGE_BYTES,
 } from '../../net/sockmem.js';
 import { Sysctl, setSysctl } from '../../net/sysctl.js';
 import { fileAccept, fileRead, fileWrite, NEED_RING } from '../../socket/uapi/file-ops.js';
+import { NEED_EXTENTS } from '../../socket/uapi/file-write.js';
 import {
   C_A,
   C_B,
@@ -41,7 +44,7 @@ import {
   OP_BIND,
   OP_CLOSE,
   OP_CONNECT,
-  OP_GETSOCKOPT_TEXT,
+  OP_FTRUNCATE,
   OP_LISTEN,
   OP_PUBLISHED,
   OP_SETSOCKOPT_TEXT,
@@ -57,6 +60,7 @@ import {
   T_TEXT,
   threadAt,
 } from '../../socket/uapi/layout.js';
+import { fileSend } from '../../socket/uapi/memory-file.js';
 import {
   createCtl,
   openShared,
@@ -147,7 +151,7 @@ class HostileFuzz {
     const to = commandAt(at, tail);
     const fd = dice.int(FIRST_FD, FIRST_FD + 12);
     const words = new Int32Array(COMMAND_WORDS);
-    words[C_OP] = dice.chance(0.95) ? dice.int(OP_SOCKET, OP_GETSOCKOPT_TEXT) : this.word();
+    words[C_OP] = dice.chance(0.95) ? dice.int(OP_SOCKET, OP_FTRUNCATE) : this.word();
     // Few closes, so that there is something to be hostile to.
     if (words[C_OP] === OP_CLOSE && dice.chance(0.8)) words[C_OP] = OP_PUBLISHED;
     words[C_FD] = dice.chance(0.95) ? fd : this.word();
@@ -188,6 +192,9 @@ class HostileFuzz {
         words[C_B] = dice.pick([25, 0x7401, 0]);
         words[C_C] = dice.pick([0, 3, 4, 16, 4096, 4097, -1]);
         break;
+      case OP_FTRUNCATE:
+        words[C_A] = dice.chance(0.8) ? dice.spread(1, 100_000) : this.word();
+        break;
       case OP_THREAD_GONE:
         // A thread that is gone is one less to be hostile.
         words[C_A] = dice.chance(0.1) ? dice.int(0, THREADS) : this.word();
@@ -220,6 +227,8 @@ class HostileFuzz {
       }
     } else if (state === TCP_LISTEN) {
       fileAccept(mem, fd, dice.int(0, THREADS));
+    } else if (mem.ctl[block + BLOCK_KIND] === KIND_MEMFD) {
+      this.sendFrom(fd);
     } else if (dice.chance(0.5)) {
       const taken = fileWrite(mem, fd, 1, this.bytes, 0, dice.spread(1, this.bytes.length));
       if (taken === NEED_RING) stack.attachSendRing(fd);
@@ -227,6 +236,19 @@ class HostileFuzz {
     } else if (fileRead(mem, fd, 1, this.bytes, 0, dice.spread(1, this.bytes.length), false) > 0) {
       stack.consumed(fd);
     }
+  }
+
+  /** Sends from the memory file `file`, whatever its size is now. */
+  private sendFrom(file: number): void {
+    const { dice, shared, stack } = this;
+    const { mem } = shared;
+    const fd = dice.int(FIRST_FD, FIRST_FD + 12);
+    const block = mem.blockAt(fd);
+    if (mem.ctl[block + BLOCK_KIND] !== KIND_TCP || mem.ctl[block + BLOCK_SND + RING_LOCK]) return;
+    const bytes = dice.spread(1, 100_000);
+    const taken = fileSend(mem, fd, 1, file, 0, bytes, dice.chance(0.9));
+    if (taken === NEED_RING || taken === NEED_EXTENTS) stack.attachSendRing(fd, true);
+    else if (taken > 0) stack.published(fd);
   }
 
   /** Writes over a word that an application thread may write. */
@@ -248,9 +270,21 @@ class HostileFuzz {
       const names = ['hash', 'rr', 'tun0', 'lo', '/nowhere', '\0\0'];
       const text = new TextEncoder().encode(dice.pick(names));
       new Uint8Array(ctl.buffer, (at + T_TEXT) * 4, text.length).set(text);
+    } else if (kind < 6) {
+      this.scribbleOnTable();
     } else {
       this.scribbleOnBlock();
     }
+  }
+
+  /** The words of a table of what lies in files that its writer sets: tail, and entries. */
+  private scribbleOnTable(): void {
+    const { ctl, dice, shared } = this;
+    const block = shared.mem.blockAt(dice.int(FIRST_FD, FIRST_FD + 12));
+    const table = ctl[block + BLOCK_EXTENTS]!;
+    if (ctl[block + BLOCK_KIND] !== KIND_TCP || table === 0) return;
+    const word = table * (PAGE_BYTES / 4) + (dice.chance(0.3) ? 16 : dice.int(32, 64));
+    shared.mem.words[word] = dice.chance(0.5) ? this.word() : shared.mem.words[word]! + 1;
   }
 
   private scribbleOnBlock(): void {
@@ -261,7 +295,7 @@ class HostileFuzz {
     const words = [
       ...[rcv + RING_HEAD, rcv + RING_LOCK, rcv + RING_NOTICE, rcv + RING_WAKE],
       ...[snd + RING_TAIL, snd + RING_LOCK, snd + RING_NOTICE, snd + RING_WAKE],
-      ...[block + BLOCK_FLAGS, block + BLOCK_OWNER, block + BLOCK_ERROR, block + BLOCK_SHUT],
+      ...[block + BLOCK_FLAGS, block + BLOCK_OWNER, block + BLOCK_ERROR, block + BLOCK_OPTIONS],
     ];
     const word = dice.pick(words);
     const near = (ctl[word]! + dice.pick([-1, 1, 100, 5000, 100_000])) | 0;

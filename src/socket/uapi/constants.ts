@@ -192,6 +192,7 @@ export const O_CLOEXEC = 0o2000000;
 export const EFD_SEMAPHORE = 1;
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
+export const MFD_CLOEXEC = 1;
 
 /** ioctl requests: bytes waiting to be read; bytes not yet acknowledged by the peer. */
 export const FIONREAD = 0x541b;

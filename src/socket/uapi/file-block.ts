@@ -10,7 +10,7 @@ import {
   BLOCK_EVENTS,
   BLOCK_FLAGS,
   BLOCK_KIND,
-  BLOCK_SHUT,
+  BLOCK_OPTIONS,
   EARLY_WRITE,
   FILE_CLOSING,
   FIRST_FD,
@@ -37,7 +37,7 @@ export function fileKind(mem: SocketMemory, fd: number): number {
 
 /** Bits 1 (reading) and 2 (writing): what the application has shut down, or asked to. */
 export function fileShut(mem: SocketMemory, at: number): number {
-  return mem.ctl[at + BLOCK_SHUT]! | ((mem.ctl[at + BLOCK_FLAGS]! >> 2) & 3);
+  return ((mem.ctl[at + BLOCK_OPTIONS]! | mem.ctl[at + BLOCK_FLAGS]!) >> 2) & 3;
 }
 
 /** SO_ERROR of the block at `at`: a positive errno, which is thereby taken, or 0. */

@@ -2,7 +2,7 @@
  * Writing to a TCP descriptor straight into the shared memory (Linux tcp.c: tcp_sendmsg_locked,
  * tcp_stream_memory_free, tcp_ioctl). Nothing here waits or tells the stack: that is sys-io.ts.
  */
-import { EAGAIN, EBADF, EINVAL, ENOBUFS, ENOTSOCK, EPIPE } from '../../net/errno.js';
+import { EAGAIN, EBADF, EINVAL, ENOBUFS, ENOMEM, ENOTSOCK, EPIPE } from '../../net/errno.js';
 import {
   RING_CAPACITY,
   RING_HEAD,
@@ -43,6 +43,8 @@ import { fileKind, fileLock, fileMaySend, fileShut, fileTakeError } from './file
 
 /** Result of fileWrite: the send ring has no memory yet; have the stack attach it and try again. */
 export const NEED_RING: number = -ENOBUFS;
+/** Of fileSend: have the stack attach a table of extents (and a ring), and try again. */
+export const NEED_EXTENTS: number = -ENOMEM;
 
 /** TCP_NOTSENT_LOWAT is looked at once for this much (Linux: once a buffer). */
 const NOTSENT_UNIT_BYTES = 16 << 10;
@@ -88,7 +90,7 @@ export function fileWrite(
 }
 
 /** 0 when the connection takes bytes, else what write says, in the order of Linux's tcp_sendmsg. */
-function writeRefusal(mem: SocketMemory, at: number): number {
+export function writeRefusal(mem: SocketMemory, at: number): number {
   const error = fileTakeError(mem, at);
   if (error !== 0) return -error;
   if ((fileShut(mem, at) & 2) !== 0) return -EPIPE;
@@ -108,18 +110,30 @@ function copyIn(
   const { ctl } = mem;
   const ring = at + BLOCK_SND;
   if (ctl[ring + RING_PAGE] === 0) return NEED_RING;
-  const tail = ctl[ring + RING_TAIL]!;
-  const room = Math.min(
-    writerLimit(mem, ring) - ((tail - ctl[ring + RING_HEAD]!) | 0),
+  const count = Math.min(length, writeRoom(mem, at));
+  if (count <= 0) return 0;
+  ringCopyIn(mem, ring, ctl[ring + RING_TAIL]!, source, offset, count);
+  publishWrite(mem, at, count, flags);
+  return count;
+}
+
+/** Bytes that may be queued now; 0 or less = none. */
+export function writeRoom(mem: SocketMemory, at: number): number {
+  const { ctl } = mem;
+  const ring = at + BLOCK_SND;
+  return Math.min(
+    writerLimit(mem, ring) - ((ctl[ring + RING_TAIL]! - ctl[ring + RING_HEAD]!) | 0),
     roomForUnsent(ctl, at, 1, NOTSENT_UNIT_BYTES),
   );
-  const count = Math.min(length, room);
-  if (count <= 0) return 0;
-  ringCopyIn(mem, ring, tail, source, offset, count);
-  const end = (tail + count) | 0;
+}
+
+/** The next `count` bytes of the stream are there; the ring is locked. */
+export function publishWrite(mem: SocketMemory, at: number, count: number, flags: number): void {
+  const { ctl } = mem;
+  const ring = at + BLOCK_SND;
+  const end = (ctl[ring + RING_TAIL]! + count) | 0;
   markWrite(ctl, at, end, flags);
   Atomics.store(ctl, ring + RING_TAIL, end);
-  return count;
 }
 
 /** What the stack must know of these bytes before it sees them. */
@@ -163,7 +177,7 @@ function roomForUnsent(ctl: Int32Array, at: number, scale: number, unit: number)
  * unsent (Linux: sk_stream_is_writeable with SOCK_NOSPACE).
  * @returns true when that is so already
  */
-function armWriter(mem: SocketMemory, at: number): boolean {
+export function armWriter(mem: SocketMemory, at: number): boolean {
   const { ctl } = mem;
   if (roomForUnsent(ctl, at, 2, 1) <= 0) {
     Atomics.store(ctl, at + BLOCK_NOSPACE, 1);

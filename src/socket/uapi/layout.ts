@@ -160,7 +160,7 @@ export const OP_SHUTDOWN = 5; // (°) a = how
 export const OP_CLOSE = 6;
 export const OP_SETSOCKOPT = 7; // ° a = level, b = name, c = value, d = value2
 export const OP_GETSOCKOPT = 8; // ° a = level, b = name; words to T_OUT
-export const OP_ATTACH_SEND = 9; // °
+export const OP_ATTACH_SEND = 9; // ° a = 1: files shall be referred to
 export const OP_PUBLISHED = 10;
 export const OP_CONSUMED = 11;
 export const OP_EPOLL_CREATE = 12; // °
@@ -171,6 +171,8 @@ export const OP_THREAD_GONE = 16; // ° a = thread
 export const OP_SETSOCKOPT_TEXT = 17; // ° a = level, b = name, c = bytes in T_TEXT
 export const OP_GETSOCKOPT_TEXT = 18; // ° a = level, b = name; bytes to T_TEXT
 export const OP_DISCONNECT = 19; // °, with both rings locked by the thread
+export const OP_MEMFD_CREATE = 20; // °
+export const OP_FTRUNCATE = 21; // ° a = bytes; of a memory file that has no memory yet
 /** Questions of the opener's thread, answered by a message; d = number of the question. */
 export const OP_EXPLAIN = 32; // a = peer's address, b = its port << 16 | our port, c = our address
 export const OP_LIST = 33; // a = LIST_*, b = cursor

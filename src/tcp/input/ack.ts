@@ -14,6 +14,8 @@ import {
   RING_WAKE,
   ringDue,
 } from '../../net/ring.js';
+import { extentDrop, extentsUsed } from '../../net/ring-extents.js';
+import { BLOCK_EXTENTS } from '../../net/sockmem.js';
 import {
   type AckEvent,
   FLAG_CA_ALERT,
@@ -270,10 +272,18 @@ function releaseSent(tcp: Tcp, tcb: Tcb): void {
   const head = finSent ? seqMin(sndUna, Atomics.load(ctl, tcb.sndRing + RING_TAIL)) : sndUna;
   if (head === ctl[tcb.sndRing + RING_HEAD]) return;
   Atomics.store(ctl, tcb.sndRing + RING_HEAD, head);
+  if (ctl[tcb.at + BLOCK_EXTENTS] !== 0) dropSent(tcp, ctl[tcb.at + BLOCK_EXTENTS]!, head);
   if (ringDue(ctl, tcb.sndRing, head)) {
     Atomics.store(ctl, tcb.sndRing + RING_WAKE, (head + WAKE_NEVER) | 0);
     chronoStop(tcb, CHRONO_SNDBUF_LIMITED);
     tcp.events.ready(tcb.fd, EPOLLOUT);
+  }
+}
+
+/** Files that were referred to up to `head` are not any more. */
+function dropSent(tcp: Tcp, table: number, head: number): void {
+  for (let left = extentsUsed(tcp.mem, table); left > 0; left--) {
+    if (extentDrop(tcp.mem, table, head) < 0) return;
   }
 }
 

@@ -1,15 +1,22 @@
 /**
  * Builds one segment and hands it to IPv4 (RFC 9293 3.10.7.4 "send"; Linux tcp_output.c:
  * __tcp_transmit_skb). Header and options go into a small buffer; payload of more than a few
- * kilobytes stays in the send ring and is pointed at.
+ * kilobytes stays where it is, in the send ring or in a file, and is pointed at.
  */
 import { checksumFold, pseudoSum, skbChecksum } from '../../net/checksum.js';
 import { ipRouteSkb, ipv4Xmit } from '../../net/ipv4.js';
 import { IPPROTO_TCP, offsetOf, tcphdr } from '../../net/layout.js';
 import { Mib } from '../../net/mib.js';
 import { moveBytes, RING_CAPACITY, RING_PAGE } from '../../net/ring.js';
-import { CHECKSUM_PARTIAL, type Skb } from '../../net/skb.js';
-import { PAGE_BYTES } from '../../net/sockmem.js';
+import {
+  EXTENT_BYTES,
+  EXTENT_PLACE,
+  EXTENT_SEQ,
+  extentEntry,
+  extentFind,
+} from '../../net/ring-extents.js';
+import { CHECKSUM_PARTIAL, FRAGMENTS_MOST, type Skb } from '../../net/skb.js';
+import { BLOCK_EXTENTS, PAGE_BYTES } from '../../net/sockmem.js';
 import { onAckSent, onDataSent } from '../ack-policy.js';
 import { ecnSend, ecnSynFlags } from '../ecn.js';
 import { fastopenSynText } from '../fastopen-client.js';
@@ -94,27 +101,83 @@ export function sendSegment(
 }
 
 /**
- * Points the skb at ring bytes [seq, seq + length), or copies them behind the header when they are
- * few.
+ * Points the skb at the bytes [seq, seq + length) of the stream, or copies them behind the header
+ * when they are few. They are in the ring's memory but for what its table says to be in a file.
  */
 function attachPayload(tcp: Tcp, tcb: Tcb, skb: Skb, seq: number, length: number): void {
-  const { ctl, mem } = tcp;
-  const capacity = ctl[tcb.sndRing + RING_CAPACITY]!;
-  const base = ctl[tcb.sndRing + RING_PAGE]! * PAGE_BYTES;
+  const copies = length <= COPY_BYTES;
+  const table = tcp.ctl[tcb.at + BLOCK_EXTENTS]!;
+  if (table !== 0) {
+    const done = attachExtents(tcp, tcb, skb, seq, length, copies, table);
+    seq = (seq + done) | 0;
+    length -= done;
+  }
+  if (length > 0) attachRing(tcp, tcb, skb, seq, length, copies);
+}
+
+/** Adds arena bytes to the packet: a copy in the linear data, or a fragment. */
+function attachBytes(tcp: Tcp, skb: Skb, place: number, bytes: number, copies: boolean): void {
+  if (copies) {
+    moveBytes(tcp.mem, skb.end, place, bytes);
+    skb.end += bytes;
+  } else {
+    skb.addFragment(place, bytes);
+  }
+}
+
+function attachRing(
+  tcp: Tcp,
+  tcb: Tcb,
+  skb: Skb,
+  seq: number,
+  length: number,
+  copies: boolean,
+): void {
+  const capacity = tcp.ctl[tcb.sndRing + RING_CAPACITY]!;
+  const base = tcp.ctl[tcb.sndRing + RING_PAGE]! * PAGE_BYTES;
   const at = seq & (capacity - 1);
   const first = Math.min(length, capacity - at);
-  if (length <= COPY_BYTES) {
-    moveBytes(mem, skb.end, base + at, first);
-    if (first < length) moveBytes(mem, skb.end + first, base, length - first);
-    skb.end += length;
-    return;
+  attachBytes(tcp, skb, base + at, first, copies);
+  if (first < length) attachBytes(tcp, skb, base, length - first, copies);
+}
+
+/**
+ * Attaches the bytes up to the end of the last file that they are in, with what is in the ring
+ * between files. A table that makes no sense (an application's thread may write to it) ends that:
+ * the caller takes what is left from the ring.
+ * @returns bytes attached
+ */
+function attachExtents(
+  tcp: Tcp,
+  tcb: Tcb,
+  skb: Skb,
+  seq: number,
+  length: number,
+  copies: boolean,
+  table: number,
+): number {
+  const { mem } = tcp;
+  const { words } = mem;
+  let done = 0;
+  let cursor = extentFind(mem, table, seq);
+  while (done < length && skb.fragments < FRAGMENTS_MOST - 2) {
+    const entry = extentEntry(mem, table, cursor);
+    if (entry < 0) break;
+    const into = (seq + done - words[entry + EXTENT_SEQ]!) | 0;
+    if (into < 0) {
+      const gap = Math.min(-into, length - done);
+      attachRing(tcp, tcb, skb, (seq + done) | 0, gap, copies);
+      done += gap;
+      continue;
+    }
+    const bytes = Math.min(words[entry + EXTENT_BYTES]! - into, length - done);
+    const place = words[entry + EXTENT_PLACE]! + into;
+    if (bytes <= 0 || place < 0 || place + bytes > mem.bytes.length) break;
+    attachBytes(tcp, skb, place, bytes, copies);
+    done += bytes;
+    cursor = (cursor + 1) | 0;
   }
-  skb.frag0 = base + at;
-  skb.frag0Bytes = first;
-  if (first < length) {
-    skb.frag1 = base;
-    skb.frag1Bytes = length - first;
-  }
+  return done;
 }
 
 /**

@@ -99,8 +99,13 @@ export function publishState(tcp: Tcp, tcb: Tcb, events: number): void {
   if (earlyWrite(tcb)) bits |= EARLY_WRITE;
   if (tcb.finReceived) bits |= STREAM_ENDED;
   ctl[tcb.at + BLOCK_STATE] = tcb.state;
+  if (tcb.orphan) {
+    // Nobody waits for it: who looks reads it sooner or later.
+    ctl[tcb.at + BLOCK_EVENTS] = bits;
+    return;
+  }
   Atomics.store(ctl, tcb.at + BLOCK_EVENTS, bits);
-  if (events !== 0 && !tcb.orphan) tcp.events.ready(tcb.fd, events);
+  if (events !== 0) tcp.events.ready(tcb.fd, events);
 }
 
 /** Can the application write? With Fast Open also before the handshake is over. */

@@ -25,6 +25,14 @@ describe('socket/uapi/spin', () => {
     expect(spin.pays).to.equal(false);
   });
 
+  it('takes a wait for short that looking would have seen the end of', () => {
+    const spin = new Spin(1000);
+    for (let i = 0; i < 8; i++) spin.waited(1001);
+    expect(spin.pays).to.equal(false);
+    for (let i = 0; i < 8; i++) spin.waited(1000);
+    expect(spin.pays).to.equal(true);
+  });
+
   /** Short waits until looking pays again. */
   function sitsOut(spin: Spin): number {
     let waits = 0;

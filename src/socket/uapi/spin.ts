@@ -10,7 +10,10 @@
 /** Short waits in a row before looking begins, and how many more are remembered. */
 const CREDIT_PAYS = 8;
 const CREDIT_MOST = 16;
-/** A wait up to this long would have been worth looking for, µs. */
+/**
+ * A wait up to this long, or as long as a look lasts, is short, µs. Looking makes waits shorter
+ * than they were: that of a thread whose peers all sleep is two or three wake-ups long.
+ */
 const SHORT_US = 100;
 /**
  * Short waits to sit out after an interruption: twice as many each time, one less after each look
@@ -28,11 +31,13 @@ export const SPIN_DEFAULT_US = 50;
 export class Spin {
   /** How long to look before sleeping, µs; 0 = not at all. */
   readonly mostUs: number;
+  private readonly shortUs: number;
   private credit = 0;
   private debt = DEBT_LEAST;
 
   constructor(mostUs: number) {
     this.mostUs = mostUs;
+    this.shortUs = Math.max(SHORT_US, mostUs);
   }
 
   /** Has looking paid of late? */
@@ -42,7 +47,7 @@ export class Spin {
 
   /** A wait is over that took `us` microseconds, looking and sleeping together. */
   waited(us: number): void {
-    if (us > SHORT_US) {
+    if (us > this.shortUs) {
       if (this.credit > 0) this.credit >>= 1;
       return;
     }

@@ -1,12 +1,13 @@
 /**
  * IPv4 out (RFC 791, RFC 1122 3.2; Linux net/ipv4/ip_output.c: __ip_local_out, ip_do_fragment;
- * drivers/net/loopback.c): the header, the way back to ourselves, fragments of what is too large
- * for the link. Which way a packet goes is route.ts.
+ * drivers/net/loopback.c; tcp_offload.c: tcp_gso_segment): the header, the way back to ourselves,
+ * fragments of what is too large for the link, segments of what it does not cut itself. Which way a
+ * packet goes is route.ts.
  */
 import { assert } from './assert.js';
-import { checksumFold, pseudoSum, skbChecksumHelp } from './checksum.js';
+import { checksumFold, pseudoSum, skbChecksum, skbChecksumHelp } from './checksum.js';
 import { jhash3words } from './hash.js';
-import { IPHDR_BYTES, iphdr, offsetOf } from './layout.js';
+import { IPHDR_BYTES, iphdr, offsetOf, tcphdr } from './layout.js';
 import { Mib } from './mib.js';
 import type { NetNs } from './netns.js';
 import type { NetDevice } from './route.js';
@@ -22,6 +23,15 @@ const ID = offsetOf(iphdr, 'id');
 const TTL = offsetOf(iphdr, 'ttl');
 const SADDR = offsetOf(iphdr, 'saddr');
 const DADDR = offsetOf(iphdr, 'daddr');
+
+const TCP_SEQ = offsetOf(tcphdr, 'seq');
+const TCP_DOFF = offsetOf(tcphdr, 'doff');
+const TCP_FLAGS = offsetOf(tcphdr, 'flags');
+const TCP_CHECK = offsetOf(tcphdr, 'check');
+const FIN_AND_PSH = 0x09;
+const CWR = 0x80;
+/** Segments up to this size are copied behind their header: cheaper than a gathered write. */
+const LINEAR_BYTES = 2048;
 
 /** Flags in frag_off; the other bits are the fragment's offset in units of 8 bytes. */
 export const IP_DF = 0x4000;
@@ -82,7 +92,8 @@ export function ipRouteSkb(net: NetNs, skb: Skb, daddr: number, oif: number): Ne
  * Sends one transport packet: `skb` begins at the transport header, with room for the IP header
  * before it. The header is prepended (skb.start moves), the packet goes to its device (skb.dev,
  * chosen now if it is null), or back to ourselves when that is `lo`, in fragments when it is larger
- * than the MTU, not `df` and not for the link to cut (gsoSize). The caller keeps the skb.
+ * than the MTU, not `df` and not to be cut (gsoSize, by the link or before it). The skb stays with
+ * the caller.
  * @param id identification; 0 is fine with `df`
  * @returns false when the packet is lost (counted)
  */
@@ -106,9 +117,22 @@ export function ipv4Xmit(
   skb.start -= IPHDR_BYTES;
   const total = skb.length;
   assert(total <= IP_MAX_BYTES, 'packet larger than IPv4 can carry');
+  const dev = skb.dev ?? ipRouteSkb(net, skb, daddr, 0);
+  if (skb.gsoSize > 0 && dev.offload.gsoMaxBytes === 0) return segment(net, skb, dev, id, df);
+  return finish(net, skb, dev, total, id, df);
+}
+
+/** `skb` is a whole packet of `total` bytes but for its header. */
+function finish(
+  net: NetNs,
+  skb: Skb,
+  dev: NetDevice,
+  total: number,
+  id: number,
+  df: boolean,
+): boolean {
   writeHeader(skb, skb.start, total, id, df ? IP_DF : 0);
   net.count(Mib.IpOutRequests);
-  const dev = skb.dev ?? ipRouteSkb(net, skb, daddr, 0);
   if (dev === net.lo) return loop(net, skb, total);
   if (total <= dev.mtu || skb.gsoSize > 0) return toLink(net, skb, dev, total);
   if (!df) return fragment(net, skb, dev, id);
@@ -177,7 +201,9 @@ function fragment(net: NetNs, skb: Skb, dev: NetDevice, id: number): boolean {
       net.drop(Mib.IpFragFails, 'IpFragFails', skb);
       return false;
     }
-    const taken = takePiece(skb, piece, offset, Math.min(most, payloadBytes - offset));
+    const at = piece.start + IPHDR_BYTES;
+    const taken = takePiece(skb, piece, at, offset, Math.min(most, payloadBytes - offset));
+    piece.transport = at;
     const more = offset + taken < payloadBytes ? IP_MF : 0;
     writeHeader(piece, piece.start, taken + IPHDR_BYTES, id, more | (offset >>> 3));
     net.count(Mib.IpFragCreates);
@@ -192,19 +218,74 @@ function fragment(net: NetNs, skb: Skb, dev: NetDevice, id: number): boolean {
 }
 
 /**
- * Makes `piece` carry `length` payload bytes of `skb` from payload offset `offset` on behind an
- * empty IP header: what comes from the linear part (a transport header) is copied, the rest pointed
- * at. Returns the bytes taken: fewer, a multiple of 8, when the linear part is larger than the
- * piece's buffer.
+ * Cuts a super-packet of TCP into packets of gsoSize bytes of text, for a link that does not (Linux
+ * net/ipv4/tcp_offload.c: tcp_gso_segment). They differ in sequence number, identification and
+ * checksum; FIN and PSH are for the last one, CWR is for the first. One buffer serves for all, with
+ * the header in place: devices keep no skb. False: one of them is lost (counted), or all.
  */
-function takePiece(skb: Skb, piece: Skb, offset: number, length: number): number {
+function segment(net: NetNs, skb: Skb, dev: NetDevice, id: number, df: boolean): boolean {
+  const piece = net.outputSkbs.alloc();
+  if (piece === null) {
+    net.drop(Mib.IpOutDiscards, 'IpOutDiscards', skb);
+    return false;
+  }
+  const { view, transport, gsoSize } = skb;
+  const headerBytes = (view.getUint8(transport + TCP_DOFF) >>> 4) * 4;
+  const end = IPHDR_BYTES + headerBytes;
+  const text = skb.length - end;
+  const seq = view.getInt32(transport + TCP_SEQ);
+  const all = view.getUint8(transport + TCP_FLAGS);
+  const { start } = piece;
+  piece.transport = start + IPHDR_BYTES;
+  piece.ifindex = skb.ifindex;
+  takePiece(skb, piece, piece.transport, 0, headerBytes);
+  let sent = true;
+  for (let at = 0; at < text; at += gsoSize) {
+    const length = Math.min(gsoSize, text - at);
+    piece.start = start;
+    piece.dropFragments();
+    takePiece(skb, piece, start + end, headerBytes + at, length);
+    if (length <= LINEAR_BYTES) piece.linearize();
+    let flags = at === 0 ? all : all & ~CWR;
+    if (at + length < text) flags &= ~FIN_AND_PSH;
+    view.setInt32(piece.transport + TCP_SEQ, (seq + at) | 0);
+    view.setUint8(piece.transport + TCP_FLAGS, flags);
+    sumSegment(piece, dev);
+    sent = finish(net, piece, dev, end + length, id, df) && sent;
+    id = (id + 1) & 0xffff;
+  }
+  net.outputSkbs.release(piece);
+  return sent;
+}
+
+/** Completes the checksum of a TCP packet that has its header, or leaves that to the link. */
+function sumSegment(skb: Skb, dev: NetDevice): void {
+  const { view, transport, saddr, daddr, protocol } = skb;
+  const pseudo = pseudoSum(saddr, daddr, protocol, skb.length - IPHDR_BYTES);
+  if (dev.offload.checksum) {
+    skb.ipSummed = CHECKSUM_PARTIAL;
+    skb.csumStart = transport;
+    skb.csumOffset = TCP_CHECK;
+    view.setUint16(transport + TCP_CHECK, pseudo);
+  } else {
+    view.setUint16(transport + TCP_CHECK, 0);
+    view.setUint16(transport + TCP_CHECK, checksumFold(skbChecksum(skb, transport, pseudo)));
+  }
+}
+
+/**
+ * Makes `piece` carry, from arena offset `at` on, `length` payload bytes of `skb` from payload
+ * offset `offset` on: what comes from the linear part (a transport header) is copied, the rest
+ * pointed at. Returns the bytes taken: fewer, a multiple of 8, when the linear part is larger than
+ * the piece's buffer.
+ */
+function takePiece(skb: Skb, piece: Skb, at: number, offset: number, length: number): number {
   const linear = Math.max(0, skb.end - (skb.transport + offset));
   const room = (piece.capacity - SKB_HEADROOM - IPHDR_BYTES) & ~7;
   if (Math.min(linear, length) > room) length = room;
   const copied = Math.min(linear, length);
   const from = skb.transport + offset;
-  const at = piece.start + IPHDR_BYTES;
-  piece.bytes.copyWithin(at, from, from + copied);
+  if (copied > 0) piece.bytes.copyWithin(at, from, from + copied);
   piece.end = at + copied;
   pointAt(skb, piece, offset + copied - (skb.end - skb.transport), length - copied);
   piece.saddr = skb.saddr;
@@ -212,7 +293,6 @@ function takePiece(skb: Skb, piece: Skb, offset: number, length: number): number
   piece.protocol = skb.protocol;
   piece.tos = skb.tos;
   piece.ttl = skb.ttl;
-  piece.transport = at;
   return length;
 }
 

@@ -95,8 +95,7 @@ export class Skb {
   reset(): void {
     this.start = this.base + SKB_HEADROOM;
     this.end = this.start;
-    this.frag0 = this.frag0Bytes = this.frag1 = this.frag1Bytes = 0;
-    this.moreWords = this.moreBytes = 0;
+    this.dropFragments();
     this.ipSummed = CHECKSUM_NONE;
     this.csumStart = this.csumOffset = this.gsoSize = 0;
     this.transport = 0;
@@ -148,6 +147,24 @@ export class Skb {
       this.moreBytes += bytes;
     }
     return true;
+  }
+
+  /** The linear part alone is left. */
+  dropFragments(): void {
+    this.frag0 = this.frag0Bytes = this.frag1 = this.frag1Bytes = 0;
+    this.moreWords = this.moreBytes = 0;
+  }
+
+  /** Copies what fragments point at behind the linear part, which must have room. */
+  linearize(): void {
+    for (let i = 0; i < this.fragments; i++) {
+      const bytes = this.size(i);
+      if (bytes === 0) continue;
+      const place = this.place(i);
+      this.bytes.copyWithin(this.end, place, place + bytes);
+      this.end += bytes;
+    }
+    this.dropFragments();
   }
 
   /** Copies the whole packet to `target`, from `at` on, as far as there is room: where it ends. */

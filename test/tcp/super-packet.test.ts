@@ -56,6 +56,16 @@ describe('tcp: super-packets out', () => {
     expect(r.host.counter(Mib.TcpOutSegs)).to.equal(15);
   });
 
+  it('counts segments of text alone, whatever options come before it', () => {
+    for (const gsoMaxBytes of [0, 65_535]) {
+      const options = { syn: '<mss 1460,nop,nop,TS val 1 ecr 0>', ack: '<nop,nop,TS val 1 ecr 0>' };
+      const { r } = gso({ gsoMaxBytes, ...options });
+      r.host.write(r.fd, pattern(5 * 1448));
+      expect(r.host.counter(Mib.TCPOrigDataSent)).to.equal(5);
+      expect(r.host.counter(Mib.TcpOutSegs), 'with the SYN-ACK').to.equal(6);
+    }
+  });
+
   it('a short tail waits for Nagle while a small segment is under way', () => {
     const { r, seen } = gso();
     r.host.write(r.fd, 'a');

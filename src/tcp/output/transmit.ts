@@ -87,7 +87,8 @@ export function sendSegment(
   const { net } = tcp;
   const at = skb.start;
   const pseudo = pseudoSum(saddr, daddr, IPPROTO_TCP, skb.length);
-  if (ipRouteSkb(net, skb, daddr, oif).offload.checksum) {
+  // What is to be cut is summed afterwards.
+  if (ipRouteSkb(net, skb, daddr, oif).offload.checksum || skb.gsoSize > 0) {
     skb.ipSummed = CHECKSUM_PARTIAL;
     skb.csumStart = at;
     skb.csumOffset = CHECK;
@@ -95,8 +96,7 @@ export function sendSegment(
   } else {
     skb.view.setUint16(at + CHECK, checksumFold(skbChecksum(skb, at, pseudo)));
   }
-  const segments = skb.gsoSize > 0 ? Math.ceil((skb.length - 20) / skb.gsoSize) : 1;
-  net.count(Mib.TcpOutSegs, segments);
+  net.count(Mib.TcpOutSegs);
   return ipv4Xmit(net, skb, saddr, daddr, IPPROTO_TCP, tos, ttl, id, df);
 }
 
@@ -204,7 +204,7 @@ function countSent(tcb: Tcb, segments: number, length: number): void {
 
 /**
  * Sends [seq, seq + length) of the send ring (length may be 0) with `flags`; more than `mss` bytes
- * leave as a super-packet that the link cuts. Carries the newest ACK and window. False: nothing was
+ * leave as a super-packet, to be cut. Carries the newest ACK and window. False: nothing was
  * sent (no buffer, or the link refused).
  */
 export function transmit(
@@ -238,14 +238,21 @@ export function transmit(
   if (tcb.urgent) writeUrgent(view, at, tcb, seq);
   skb.end = end;
   if (length > 0) attachPayload(tcp, tcb, skb, seq, length);
-  if (length > mss) skb.gsoSize = mss;
-  countSent(tcb, Math.max(1, Math.ceil(length / mss)), length);
-  tcb.ipId = (tcb.ipId + 1) & 0xffff;
+  let segments = 1;
+  if (length > mss) {
+    skb.gsoSize = mss;
+    segments = Math.ceil(length / mss);
+    net.count(Mib.TcpOutSegs, segments - 1);
+  }
+  countSent(tcb, segments, length);
+  const id = (tcb.ipId + 1) & 0xffff;
+  // Linux: ip_select_ident_segs.
+  tcb.ipId = (tcb.ipId + segments) & 0xffff;
   const df = dontFragment(tcb);
   // RFC 9293 MUST-45, MUST-48, MUST-49, SHLD-22: as the connection has them.
-  const { rcvSaddr, daddr, ttl, ipId, boundDevIf } = tcb;
+  const { rcvSaddr, daddr, ttl, boundDevIf } = tcb;
   const tos = tcb.tos | (ecn >> 8);
-  const sent = sendSegment(tcp, skb, rcvSaddr, daddr, tos, ttl, ipId, df, boundDevIf);
+  const sent = sendSegment(tcp, skb, rcvSaddr, daddr, tos, ttl, id, df, boundDevIf);
   net.outputSkbs.release(skb);
   if ((flags & ACK) !== 0) {
     onAckSent(tcb);

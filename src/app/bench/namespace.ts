@@ -91,6 +91,9 @@ export function prepareNamespace(congestion: string): void {
   writeFileSync(CONGESTION, congestion);
   // Room for many connections of one client; the same for both sides.
   writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', '10000 65535');
+  // A client that closes first keeps the TIME-WAIT: without this, short connections run out of
+  // ports within seconds, and what is measured is the search for one.
+  writeFileSync('/proc/sys/net/ipv4/tcp_tw_reuse', '1');
 }
 
 /** In front of a command: a namespace of its own with that congestion control and those knobs. */

@@ -4,6 +4,8 @@
  * ends. What it throws reaches the master as the `error` event of its thread (worker-thread.ts), or
  * of the program that runs in a stack thread (`main`, serve --inline).
  */
+// The global of that name is a getter, which costs more than reading the clock.
+import { performance } from 'node:perf_hooks';
 import { attachParts, type ThreadParts } from '../socket/attach.js';
 import { straced } from '../socket/strace.js';
 import type { Sys } from '../socket/sys-table.js';
@@ -44,7 +46,7 @@ function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys, say: Say): 
   });
   const files = new FilesEndpoint(order.root);
   const endpoints = new Endpoints(view, files, order.debug, new PatternSource(sys));
-  const http = new HttpProtocol(loop, endpoints, () => Date.now());
+  const http = new HttpProtocol(loop, endpoints, wallClock(loop));
   if (order.queues !== null) {
     const queues = new DispatchQueues(order.workers, order.queues);
     loop.serveQueue(queues, order.worker, order.wakeFds[order.worker]!, http);
@@ -61,6 +63,19 @@ function runWorker(order: WorkerOrder, parts: ThreadParts, sys: Sys, say: Say): 
   loop.watchStop(order.stopFd);
   say('ready');
   loop.run();
+}
+
+/** Wall clock, ms since 1970, read once for each batch of events. */
+function wallClock(loop: ServerLoop): () => number {
+  let batch = -1;
+  let nowMs = 0;
+  return () => {
+    if (loop.batches !== batch) {
+      batch = loop.batches;
+      nowMs = Date.now();
+    }
+    return nowMs;
+  };
 }
 
 /**

@@ -37,6 +37,23 @@ describe('app/demo-server/http-protocol', () => {
     });
   });
 
+  it('tells requests apart that differ in method, path or query only', () => {
+    const world = new DemoWorld();
+    const fd = world.connect();
+    const asks = (method: string, path: string): string => {
+      const [answer] = responses(world.exchange(fd, request(method, path)));
+      return `${answer!.status} ${answer!.body.length}`;
+    };
+    for (let round = 0; round < 2; round++) {
+      expect(asks('GET', '/ok')).to.equal('200 2');
+      expect(asks('GET', '/ok?x')).to.equal('200 2');
+      expect(asks('DELETE', '/ok')).to.match(/^405 /);
+      expect(asks('GET', '/bytes/7')).to.equal('200 7');
+      expect(asks('GET', '/bytes/8')).to.equal('200 8');
+      expect(asks('GET', '/nothing')).to.match(/^404 /);
+    }
+  });
+
   it('tells who it is', () => {
     const world = new DemoWorld();
     expect(JSON.parse(responses(world.get('/whoami'))[0]!.body)).to.deep.equal({

@@ -2,6 +2,8 @@
  * What an endpoint is asked and what it says, as objects that are reused for every request of a
  * worker: endpoints fill an `Answer`, the connection turns it into bytes (http-protocol.ts).
  */
+// The global of that name is a getter.
+import { Buffer } from 'node:buffer';
 import type { RequestHead } from '../http/request-head.js';
 import type { BodySource } from './body-source.js';
 
@@ -52,6 +54,18 @@ export class Answer {
   fields = '';
   /** A response without content by definition (204, 304). */
   bodiless = false;
+  /** The text that was counted last, and its bytes: mostly the next one is the same. */
+  private countedText = '';
+  private countedBytes = 0;
+
+  /** UTF-8 bytes of `text`. */
+  textBytes(): number {
+    if (this.text !== this.countedText) {
+      this.countedText = this.text;
+      this.countedBytes = Buffer.byteLength(this.text);
+    }
+    return this.countedBytes;
+  }
 
   reset(): void {
     this.status = 200;

@@ -71,10 +71,20 @@ function options(methods: readonly string[]): Endpoint {
   });
 }
 
+/** Where a request goes. */
+export interface Route {
+  readonly path: string;
+  readonly endpoint: Endpoint;
+}
+
 export class Endpoints {
   private readonly exact = new Map<string, Endpoint>();
   private readonly byPrefix = new Map<string, Endpoint>();
   private readonly view: WorkerView;
+  /** The request that was routed last, and where: mostly the next one is the same. */
+  private method = '';
+  private target = '';
+  private routed: Route = { path: '', endpoint: NOT_FOUND };
   private readonly pattern: PatternSource;
 
   /**
@@ -127,6 +137,18 @@ export class Endpoints {
       this.exact.set('/debug/throw', reader(fail));
       this.exact.set('/debug/exit', reader(leave));
     }
+  }
+
+  /** Path (without query) of `target`, and who answers `method` on it. */
+  route(method: string, target: string): Route {
+    if (method !== this.method || target !== this.target) {
+      const query = target.indexOf('?');
+      const path = query < 0 ? target : target.slice(0, query);
+      this.routed = { path, endpoint: this.resolve(method, path) };
+      this.method = method;
+      this.target = target;
+    }
+    return this.routed;
   }
 
   /** Who answers `method` on `path` (without query); a refusal when nobody does. */

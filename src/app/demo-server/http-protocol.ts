@@ -5,6 +5,8 @@
  * has nothing unfinished costs a null. Framing: http/; meaning of targets: endpoints.ts; who is too
  * slow: slow-peers.ts.
  */
+// The global of that name is a getter.
+import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { EAGAIN, ECONNRESET } from '../../net/errno.js';
@@ -229,9 +231,7 @@ export class HttpProtocol implements Protocol {
   /** The request in `head` is complete but for its body. */
   private begin(fd: number): void {
     const head = this.head;
-    const query = head.target.indexOf('?');
-    const path = query < 0 ? head.target : head.target.slice(0, query);
-    const endpoint = this.endpoints.resolve(head.method, path);
+    const { endpoint, path } = this.endpoints.route(head.method, head.target);
     if (head.contentLength <= 0 && !head.chunked) {
       this.respond(fd, head, endpoint, path, 0, endpoint.hashesBody ? EMPTY_SHA256 : '');
       return;
@@ -301,7 +301,7 @@ export class HttpProtocol implements Protocol {
   /** Puts `answer` into the output; what does not fit becomes the connection's source. */
   private emit(fd: number, minor: number, headOnly: boolean, keepAlive: boolean): void {
     const { answer } = this;
-    const textBytes = answer.source === null ? Buffer.byteLength(answer.text) : 0;
+    const textBytes = answer.source === null ? answer.textBytes() : 0;
     const bytes = answer.source === null ? textBytes : answer.sourceBytes;
     const length = answer.bodiless ? -1 : bytes;
     const { status, contentType, fields } = answer;

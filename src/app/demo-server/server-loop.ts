@@ -50,6 +50,8 @@ interface Listener {
 export class ServerLoop implements Connections {
   readonly sys: ServerSys;
   readonly counters: Float64Array;
+  /** Batches of events so far: a clock that is read once for each goes by it. */
+  batches = 0;
   private readonly env: LoopEnv;
   private readonly epfd: number;
   private readonly events: { events: number; data: number }[] = [];
@@ -164,6 +166,7 @@ export class ServerLoop implements Connections {
       this.sys.epoll_wait(this.epfd, this.events, EVENTS_MAX, this.timeoutMs()),
       'epoll_wait',
     );
+    this.batches++;
     for (let i = 0; i < count; i++) {
       const { events, data } = this.events[i]!;
       // An earlier event of this batch may have closed it.

@@ -37,8 +37,8 @@ const LOOPBACK_BURST = 64;
 
 /**
  * Takes one packet, [skb.start, skb.end), from the link (or from ipv4Loopback). The caller keeps
- * the skb: whatever is to stay has been copied when this returns. Linux 5.0 net/ipv4/ip_input.c:
- * ip_rcv.
+ * the skb: whatever is to stay has been copied when this returns, or has got the skb's buffer.
+ * Linux 5.0 net/ipv4/ip_input.c: ip_rcv.
  */
 export function ipv4Rcv(net: NetNs, skb: Skb): void {
   net.trace?.packet?.('in', skb);

@@ -251,6 +251,9 @@ export const Mib = {
   TunQueueDropped: 232,
   // Ours: garbage that a quiet stack thread has collected of itself (stack/quiet-collection.ts)
   TunQuietCollections: 233,
+  // Ours: large segments whose buffer the reader was lent, and those copied for want of another
+  TunTextLent: 234,
+  TunTextCopied: 235,
 } as const;
 
 /** Name of each counter by index. */

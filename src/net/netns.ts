@@ -32,6 +32,9 @@ export interface InetProtocol {
 /** Largest IPv4 packet with room for headroom, rounded to a ring size: one input skb. */
 const INPUT_SKB_BYTES = 128 << 10;
 const OUTPUT_SKB_BYTES = 4 << 10;
+/** Input buffers for packets, and most that sockets have besides (at most a quarter of memory). */
+const PACKETS_MOST = 64;
+const LENT_MOST = 128;
 
 export class NetNs {
   /** The time, µs since an arbitrary start; set once per batch, never read from a clock here. */
@@ -81,7 +84,8 @@ export class NetNs {
     this.sysctl = sysctl;
     this.mem = mem;
     this.mib = mib;
-    this.inputSkbs = new SkbPool(mem, INPUT_SKB_BYTES, 64);
+    const lendMost = Math.min(LENT_MOST, Math.floor(mem.shareBytes / 4 / INPUT_SKB_BYTES));
+    this.inputSkbs = new SkbPool(mem, INPUT_SKB_BYTES, PACKETS_MOST + lendMost, lendMost);
     this.outputSkbs = new SkbPool(mem, OUTPUT_SKB_BYTES, 1024);
     this.hashMix = env.random.u32();
     this.ehashSecret = env.random.u32();

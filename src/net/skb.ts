@@ -31,8 +31,8 @@ export class Skb {
   /** The arena. Offsets below are offsets into it. */
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** First byte of this skb's buffer, and its size. */
-  readonly base: number;
+  /** First byte of this skb's buffer (SkbPool's to change), and its size. */
+  base: number;
   readonly capacity: number;
 
   /** Linear data is [start, end): begins at the IP header. */
@@ -200,11 +200,16 @@ export class SkbPool {
   made = 0;
   out = 0;
   private readonly maxMade: number;
+  /** Buffers that sockets have (tcp/lend.ts), and the most: the others are for packets. */
+  lent = 0;
+  private readonly lendMost: number;
 
-  constructor(mem: SocketMemory, capacity: number, maxMade: number) {
+  /** @param lendMost how many of `maxMade` may be lent at a time */
+  constructor(mem: SocketMemory, capacity: number, maxMade: number, lendMost = 0) {
     this.mem = mem;
     this.capacity = capacity;
     this.maxMade = maxMade;
+    this.lendMost = lendMost;
   }
 
   /**
@@ -227,6 +232,28 @@ export class SkbPool {
     skb.free = false;
     this.out++;
     return skb;
+  }
+
+  /** How many more buffers may be lent. */
+  get lendable(): number {
+    return this.lendMost - this.lent;
+  }
+
+  /**
+   * Parts `skb` from its buffer: `spare`, from alloc(), has it from now on, and `skb` has that of
+   * `spare` after its next reset(). Until then its offsets are those of the buffer that is lent.
+   */
+  lend(skb: Skb, spare: Skb): void {
+    const { base } = skb;
+    skb.base = spare.base;
+    spare.base = base;
+    this.lent++;
+  }
+
+  /** The buffer of `spare` is not needed any more. */
+  takeBack(spare: Skb): void {
+    this.lent--;
+    this.release(spare);
   }
 
   release(skb: Skb): void {

@@ -82,6 +82,8 @@ export const BLOCK_OPTIONS = 36;
 export const BLOCK_URG = 37;
 export const BLOCK_URG_SEQ = 38;
 export const BLOCK_URG_HOLE = 39;
+/** First arena page of the table of received text that is not in the ring (net/lent-text.ts). */
+export const BLOCK_LENT = 40;
 /** Of the last write: SND_MORE, SND_URGENT; and the end of its urgent data. */
 export const BLOCK_SND_FLAGS = 41;
 export const BLOCK_SND_UP = 42;
@@ -216,6 +218,11 @@ export class SocketMemory {
 
   freeRing(page: number, capacity: number): void {
     this.pages.release(page - this.firstPage, capacity / PAGE_BYTES);
+  }
+
+  /** Our part of the arena, bytes. */
+  get shareBytes(): number {
+    return this.pageCount * PAGE_BYTES;
   }
 
   get pagesInUse(): number {

@@ -68,6 +68,8 @@ export interface HostOptions {
 
 /** In every so many-th world quick ACKs wait for an answer, as in a stack thread. */
 const HOLDERS = 8;
+/** Which text a host leaves in its packet's buffer: all, or what is longer. */
+const LEND_LEAST_BYTES = [1, 100, 1000, 16 << 10];
 
 export class SimHost {
   readonly index: number;
@@ -112,6 +114,7 @@ export class SimHost {
       this.coverage.addState(from, to);
       told?.state?.(fd, from, to);
     };
+    const lendLeastBytes = new Dice(FOR_STACK, seed, index, life, 1).pick(LEND_LEAST_BYTES);
     this.stack = new Stack(
       {
         device: options.link,
@@ -121,7 +124,7 @@ export class SimHost {
       },
       sysctl,
       this.mem,
-      { addresses: [options.address], holdsAcks: seed % HOLDERS === 7 },
+      { addresses: [options.address], holdsAcks: seed % HOLDERS === 7, lendLeastBytes },
     );
     const skb = this.stack.net.inputSkbs.alloc();
     if (skb === null) throw new RangeError('the arena is too small for one packet');

@@ -126,7 +126,8 @@ export class Invariants {
     }
     if (tcp.orphans !== orphans) throw this.wrong('orphans', `${tcp.orphans}, not ${orphans}`);
     if (net.outputSkbs.out !== net.loopback.length) {
-      const large = net.inputSkbs.out - 1 - (net.ipFrags?.size ?? 0);
+      const { out: inputs, lent } = net.inputSkbs;
+      const large = inputs - lent - 1 - (net.ipFrags?.size ?? 0);
       const small = net.loopback.length - large;
       const out = net.outputSkbs.out;
       if (out !== small) throw this.wrong('skbs', `${out} of the output pool are out`);

@@ -31,6 +31,8 @@ export function checkNothingLeft(host: SimHost): void {
     'output skbs': net.outputSkbs.out,
     // One is the host's own.
     'input skbs': net.inputSkbs.out - 1,
+    'lent skbs': net.inputSkbs.lent,
+    lenders: tcp.lenders.length,
     loopback: net.loopback.length,
     fragments: net.ipFrags?.size ?? 0,
     ehash: hashinfo.ehash.size,

@@ -61,7 +61,7 @@ export interface PumpCounters {
 /** What the pump needs of a Stack. */
 export interface PumpStack {
   readonly net: NetNs;
-  /** One packet; what is to be kept of `skb` has been copied when it returns. */
+  /** One packet; what is to be kept of `skb` has been copied, or has another's buffer by then. */
   input(skb: Skb): void;
   /** Due timers, then the output of everything marked. */
   poll(nowUs: number): void;
@@ -103,7 +103,7 @@ export class Pump {
   private readonly parts: PumpParts;
   private readonly ctl: Int32Array;
   private readonly globals: number;
-  /** Every packet comes in through this one buffer, which stays in the cache. */
+  /** Every packet comes in through this one, whose buffer stays in the cache unless it is lent. */
   private readonly skb: Skb;
   private lastWorkUs = 0;
   /** When a packet or a command came last; work is also what timers bring. */

@@ -26,6 +26,7 @@ import {
   tcpShutdown,
   tcpSocket,
 } from '../tcp/calls.js';
+import { LEND_LEAST_BYTES } from '../tcp/lend.js';
 import { tcpFlush } from '../tcp/output/flush.js';
 import { sockOf } from '../tcp/parking.js';
 import { createTcp } from '../tcp/protocol.js';
@@ -71,6 +72,8 @@ export interface StackOptions {
   readonly parkAfterUs?: number;
   /** Whoever runs the stack calls `releaseAcks` when there is nothing else to do (held-acks.ts). */
   readonly holdsAcks?: boolean;
+  /** Text of so many bytes stays in its packet's buffer (tcp/lend.ts); Infinity = none does. */
+  readonly lendLeastBytes?: number;
 }
 
 /** Connections served per flush before the next batch of input gets its turn. */
@@ -107,6 +110,7 @@ export class Stack implements StackCalls {
     const most = mem.maxFds * 2 + sysctl.tcpMaxTwBuckets;
     this.tcp = createTcp(this.net, env.events, most, options.parkAfterUs);
     this.tcp.heldAcks.on = options.holdsAcks ?? false;
+    this.tcp.lendLeastBytes = options.lendLeastBytes ?? LEND_LEAST_BYTES;
     this.net.inetProtos[IPPROTO_UDP] = closedUdp(this.net);
     this.tcp.loadSelector = env.loadSelector ?? null;
     this.tcp.hashinfo.selectorRequest.state = new SocketMembers();

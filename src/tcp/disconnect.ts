@@ -14,6 +14,7 @@ import {
 import { urgentForget } from '../net/urgent.js';
 import { inetBhash2UpdateSaddr } from '../reuseport/bhash.js';
 import { SK_FULL } from '../reuseport/sock-common.js';
+import { endLending } from './lend.js';
 import { publishAddresses, publishLowat, publishState } from './publish.js';
 import { detachExtents } from './ring-memory.js';
 import { TcpSock } from './sock.js';
@@ -51,6 +52,7 @@ export function disconnect(tcp: Tcp, tcb: Tcb): void {
 }
 
 function forgetConnection(tcp: Tcp, tcb: Tcb): void {
+  endLending(tcp, tcb);
   const common = new Set(Object.keys(new BareSock(tcp, SK_FULL)));
   const fresh = Object.entries(new Tcb(tcp, tcb.fd));
   const changed = fresh.filter(([name]) => !KEPT.has(name) && !common.has(name));

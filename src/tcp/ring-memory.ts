@@ -17,6 +17,7 @@ import {
 } from '../net/ring.js';
 import { extentsInit } from '../net/ring-extents.js';
 import { BLOCK_EXTENTS, PAGE_BYTES, RING_MAX_BYTES } from '../net/sockmem.js';
+import { endLending } from './lend.js';
 import { TCP_LISTEN } from './state.js';
 import { SEND_SHUTDOWN, type Tcb } from './tcb.js';
 import type { Tcp } from './tcp.js';
@@ -138,7 +139,7 @@ function copyRing(
   }
 }
 
-/** Takes a ring's memory back if nobody is using it right now, and with a send ring's its table. */
+/** Takes a ring's memory back if nobody is using it right now, and the ring's table with it. */
 function detach(tcp: Tcp, tcb: Tcb, ring: number): boolean {
   const { ctl, mem } = tcp;
   const page = ctl[ring + RING_PAGE]!;
@@ -149,6 +150,7 @@ function detach(tcp: Tcp, tcb: Tcb, ring: number): boolean {
   ctl[ring + RING_CAPACITY] = 0;
   mem.freeRing(page, capacity);
   if (ring === tcb.sndRing) detachExtents(tcp, tcb);
+  else endLending(tcp, tcb);
   ringUnlock(ctl, ring);
   return true;
 }
@@ -216,6 +218,7 @@ function drained(tcp: Tcp, tcb: Tcb, ring: number): boolean {
     ctl[ring + RING_CAPACITY] = 0;
     mem.freeRing(page, capacity);
     if (ring === tcb.sndRing) detachExtents(tcp, tcb);
+    else endLending(tcp, tcb);
   }
   ringUnlock(ctl, ring);
   return empty;

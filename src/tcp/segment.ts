@@ -41,6 +41,8 @@ const MAX_WSCALE = 14;
 export const MAX_SACK_BLOCKS = 4;
 
 export class Segment {
+  /** The packet that it came in; null = none has come yet. */
+  skb: Skb | null = null;
   saddr = 0;
   daddr = 0;
   sport = 0;
@@ -94,6 +96,7 @@ export class Segment {
     const words = view.getUint8(at + DATA_OFFSET);
     const headerBytes = (words >>> 4) * 4;
     if (headerBytes < TCP_HEADER_BYTES || headerBytes > available) return false;
+    this.skb = skb;
     this.saddr = skb.saddr;
     this.daddr = skb.daddr;
     this.tos = skb.tos;

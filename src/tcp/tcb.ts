@@ -11,6 +11,7 @@ import type { Congestion } from './cong/congestion.js';
 import { RENO } from './cong/reno.js';
 import { Counts } from './counts.js';
 import type { ActiveFastopen } from './fastopen-path.js';
+import type { Lent } from './lend.js';
 import type { ListenState } from './listen-state.js';
 import type { MtuSearch } from './mtu-probe.js';
 import type { Ranges } from './ranges.js';
@@ -117,6 +118,8 @@ export class Tcb extends TcpSock {
   /** Out-of-order data in the ring past RCV.NXT, and the sequence number that arrived last. */
   ofo: Ranges | null = null;
   ofoNewest = 0;
+  /** Packet buffers with text that has not been read (lend.ts), null = there never were any. */
+  lent: Lent | null = null;
   /** D-SACK block to report with the next ACK (empty when equal). */
   dsackLeft = 0;
   dsackRight = 0;

@@ -12,6 +12,7 @@ import type { Selector } from '../reuseport/selector-request.js';
 import { AckEvent } from './ack-event.js';
 import type { FastopenCache } from './fastopen-path.js';
 import { HeldAcks } from './held-acks.js';
+import { LEND_LEAST_BYTES } from './lend.js';
 import type { RequestSock, TimewaitSock } from './minisocks.js';
 import { Parking } from './parking.js';
 import type { PathCache } from './path-cache.js';
@@ -78,6 +79,11 @@ export class Tcp {
   readonly ringed: Tcb[] = [];
   /** Where that sweep goes on, downwards; 0 = at the end. */
   sweepAt = 0;
+  /** Sockets that packet buffers were lent to, and the last that was asked for them (lend.ts). */
+  readonly lenders: Tcb[] = [];
+  lenderHand = 0;
+  /** Text of so many bytes stays in its packet's buffer. */
+  lendLeastBytes: number = LEND_LEAST_BYTES;
   /** Rings whose memory could not be taken back because an application thread held the lock. */
   readonly lateDetach: Tcb[] = [];
   /** Reuseport groups whose members have changed since they were last published. */

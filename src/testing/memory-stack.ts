@@ -64,6 +64,8 @@ export interface MemoryStackOptions {
   parkAfterUs?: number;
   /** See StackOptions; default false. */
   holdsAcks?: boolean;
+  /** Text of so many bytes stays in its packet's buffer; default as in Stack. */
+  lendLeastBytes?: number;
 }
 
 /** Where a packet comes in. */
@@ -148,6 +150,7 @@ export class MemoryStack {
       return { name: this.links[i]!.name, device, addresses };
     });
     this.address = devices[0]?.addresses[0]?.address ?? 0;
+    const { parkAfterUs, lendLeastBytes } = options;
     this.stack = new Stack(
       {
         random: seededRandom(options.seed ?? 1),
@@ -159,7 +162,8 @@ export class MemoryStack {
       {
         devices,
         holdsAcks: options.holdsAcks ?? false,
-        ...(options.parkAfterUs !== undefined && { parkAfterUs: options.parkAfterUs }),
+        ...(parkAfterUs !== undefined && { parkAfterUs }),
+        ...(lendLeastBytes !== undefined && { lendLeastBytes }),
       },
     );
     this.stack.poll(1_000_000);

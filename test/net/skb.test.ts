@@ -101,6 +101,27 @@ describe('net/skb', () => {
     expect(() => pool.release(skb)).to.throw(AssertionError);
   });
 
+  it('an skb whose buffer is lent has another from its next reset on', () => {
+    const pool = new SkbPool(makeMem(), 4096, 3, 2);
+    const skb = pool.alloc()!;
+    const { base, start } = skb;
+    skb.bytes[start] = 77;
+    skb.end++;
+    const spare = pool.alloc()!;
+    const other = spare.base;
+    pool.lend(skb, spare);
+    expect([skb.base, skb.start, skb.length, skb.bytes[skb.start]]).to.deep.equal([
+      ...[other, start, 1, 77],
+    ]);
+    skb.reset();
+    expect([skb.base, skb.start, skb.length]).to.deep.equal([other, other + SKB_HEADROOM, 0]);
+    expect([spare.base, pool.lent, pool.lendable, pool.out]).to.deep.equal([base, 1, 1, 2]);
+    pool.takeBack(spare);
+    expect([pool.lent, pool.lendable, pool.out]).to.deep.equal([0, 2, 1]);
+    // The buffer that was read last is the next one, while a cache may still have it.
+    expect(pool.alloc()!.start).to.equal(start);
+  });
+
   it('a queue is first in, first out', () => {
     const pool = new SkbPool(makeMem(), 4096, 8);
     const queue = new SkbQueue();

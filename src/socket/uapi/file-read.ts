@@ -3,15 +3,8 @@
  * tcp_recv_urg, tcp_ioctl). Nothing here waits or tells the stack: that is sys-io.ts.
  */
 import { EAGAIN, EBADF, EINVAL, ENOTCONN, ENOTSOCK } from '../../net/errno.js';
-import {
-  RING_HEAD,
-  RING_PAGE,
-  ringCopyOut,
-  ringDue,
-  ringHeld,
-  ringUnlock,
-  ringUsed,
-} from '../../net/ring.js';
+import { streamCopyOut } from '../../net/lent-text.js';
+import { RING_HEAD, RING_PAGE, ringDue, ringHeld, ringUnlock, ringUsed } from '../../net/ring.js';
 import {
   BLOCK_ERROR,
   BLOCK_EVENTS,
@@ -100,14 +93,14 @@ function copyOut(
   if (urgentState(ctl, at) === 0) {
     const plain = Math.min(all - ahead, length);
     if (plain <= 0) return 0;
-    if (target !== null) ringCopyOut(mem, ring, head, target, offset, plain);
+    if (target !== null) streamCopyOut(mem, at, head, target, offset, plain);
     if (!peek) Atomics.store(ctl, ring + RING_HEAD, (head + plain) | 0);
     return plain;
   }
   head = (head + urgentSkip(ctl, at, head)) | 0;
   const used = all - ((head - first) | 0);
   const count = urgentStop(ctl, at, head, Math.min(used, length));
-  if (count > 0 && target !== null) ringCopyOut(mem, ring, head, target, offset, count);
+  if (count > 0 && target !== null) streamCopyOut(mem, at, head, target, offset, count);
   if (peek) return Math.max(0, count);
   // A mark at the very end of what has come: passed over as far as that goes.
   const next = count >= 0 ? (head + count) | 0 : (head - 1) | 0;

@@ -1,14 +1,17 @@
 /**
  * Segment text and FIN (RFC 9293 3.10.7.4 seventh and eighth; Linux tcp_input.c: tcp_data_queue,
  * tcp_data_queue_ofo, tcp_fin). Payload is copied once, from the packet to its place in the receive
- * ring; what lies past a hole is placed too and published when the hole is filled.
+ * ring, or not at all (lend.ts); what lies past a hole is placed too and published when the hole is
+ * filled.
  */
 import { EPOLLIN, EPOLLRDHUP } from '../../net/epoll-bits.js';
 import { Mib } from '../../net/mib.js';
 import { RING_CAPACITY, RING_HEAD, RING_TAIL, ringHeld, ringPlace } from '../../net/ring.js';
+import type { Skb } from '../../net/skb.js';
 import { BLOCK_FLAGS, BLOCK_RCVLOWAT, FILE_ACCEPTED } from '../../net/sockmem.js';
 import { ackCheck, ackNow, enterQuickack, onDataReceived } from '../ack-policy.js';
 import { ecnCheckCe } from '../ecn.js';
+import { lend } from '../lend.js';
 import { publishLowat } from '../publish.js';
 import { Ranges } from '../ranges.js';
 import { growReceiveSpace, growWindow, measureReceiveRtt, tuneReceiveSpace } from '../rcv-space.js';
@@ -90,7 +93,14 @@ function extendDsack(tcp: Tcp, tcb: Tcb, left: number, right: number): void {
  * Copies what fits of text [seq, seq + length) into the ring; bytes placed (from its first byte
  * on).
  */
-function place(tcp: Tcp, tcb: Tcb, seq: number, from: number, length: number): number {
+function place(
+  tcp: Tcp,
+  tcb: Tcb,
+  seq: number,
+  from: number,
+  length: number,
+  skb: Skb | null = null,
+): number {
   if (!attachReceiveRing(tcp, tcb)) {
     tcp.net.count(Mib.TCPRcvQDrop);
     return 0;
@@ -100,7 +110,10 @@ function place(tcp: Tcp, tcb: Tcb, seq: number, from: number, length: number): n
   const room = (((head + ctl[tcb.rcvRing + RING_CAPACITY]!) | 0) - seq) | 0;
   const size = Math.max(0, Math.min(length, room));
   if (size < length) tcp.net.count(Mib.TCPRcvQDrop);
-  ringPlace(tcp.mem, tcb.rcvRing, seq, from, size);
+  const large = skb !== null && size >= tcp.lendLeastBytes && size > 0;
+  if (!large || !lend(tcp, tcb, skb, seq, from, size)) {
+    ringPlace(tcp.mem, tcb.rcvRing, seq, from, size);
+  }
   return size;
 }
 
@@ -113,7 +126,7 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   let cut = false;
   if (length > 0) {
     tuneReceiveSpace(tcp, tcb);
-    const placed = place(tcp, tcb, tcb.rcvNxt, seg.data + skip, length);
+    const placed = place(tcp, tcb, tcb.rcvNxt, seg.data + skip, length, seg.skb);
     cut = placed < length;
     if (placed === 0) {
       ackNow(tcp, tcb);

@@ -304,20 +304,21 @@ class HostileFuzz {
     ctl[word] = dice.chance(0.5) ? near : this.word();
     const isLock = word === rcv + RING_LOCK || word === snd + RING_LOCK;
     if (isLock && dice.chance(0.8)) ctl[word] = 0;
-    if (dice.chance(0.3)) this.scribbleOnTable();
+    if (dice.chance(0.3)) this.scribbleOnLent();
     if (dice.chance(0.3) && ctl[block + BLOCK_KIND] === KIND_TCP) {
       fileAccept(shared.mem, dice.int(FIRST_FD, FIRST_FD + 12), dice.int(0, THREADS));
     }
   }
 
   /** A table of lent buffers is in the arena, where every thread can write. */
-  private scribbleOnTable(): void {
+  private scribbleOnLent(): void {
     const { dice, shared } = this;
     const { lenders } = this.stack.tcp;
     if (lenders.length === 0) return;
     const table = dice.pick(lenders).lent!.table * (PAGE_BYTES / 4);
-    // Its cursors, or an entry.
-    const word = table + dice.pick([0, 1, 16, 32 + dice.int(0, 16)]);
+    // Its cursors, or an entry. With the number of its slots the stack would write elsewhere in the
+    // arena, which a thread can do itself.
+    const word = table + dice.pick([0, 16, 32 + dice.int(0, 16)]);
     shared.mem.words[word] = this.word();
   }
 

@@ -90,6 +90,8 @@ export function fileAccept(mem: SocketMemory, fd: number, holder = 0, nonblock =
     // The entry is ours only if nobody moved the head since: the stack never overwrites an entry
     // past the head.
     if (Atomics.compareExchange(mem.ctl, ring + RING_HEAD, head, (head + 1) | 0) !== head) continue;
+    // A thread has moved the head to where no entry is.
+    if (child <= 0 || child >= mem.maxFds) return -EAGAIN;
     const childAt = mem.blockAt(child);
     Atomics.store(mem.ctl, childAt + BLOCK_OWNER, holder);
     Atomics.or(mem.ctl, childAt + BLOCK_FLAGS, FILE_ACCEPTED | (nonblock & O_NONBLOCK));

@@ -69,6 +69,11 @@ interface Sizes {
   readonly members: readonly number[];
   readonly connections: readonly number[];
   readonly rounds: number;
+  /**
+   * Called once all is made: what is garbage by then, hundreds of megabytes, would be collected
+   * during the rounds, by other threads, whose CPU time is this process's too.
+   */
+  readonly made?: () => void;
 }
 
 export const FULL: Sizes = {
@@ -251,8 +256,10 @@ function middle(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
-export function measureLookupCurve({ members, connections, rounds }: Sizes): LookupCurve {
+export function measureLookupCurve(sizes: Sizes): LookupCurve {
+  const { members, connections, rounds } = sizes;
   const probes = [...members.map(membersProbe), ...connections.flatMap(connectionProbes)];
+  sizes.made?.();
   const times = probes.map((): number[] => []);
   const reads = probes.map((): number[] => []);
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {

@@ -202,7 +202,7 @@ function costFigure(cost: Cost): Figure {
  * `bench lookup`.
  */
 function tableCosts(crowd: number): Record<TableCost, number> {
-  const sizes = { members: [], connections: [FEW, crowd], rounds: TABLE_ROUNDS };
+  const sizes = { members: [], connections: [FEW, crowd], rounds: TABLE_ROUNDS, made: collector() };
   const { points } = measureLookupCurve(sizes);
   const of = (operation: CurvePoint['operation'], size: number): CurvePoint =>
     points.find((point) => point.operation === operation && point.size === size)!;

@@ -67,7 +67,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'a byte is delivered twice',
     'tcp/input/text.js',
-    'const placed = place(tcp, tcb, tcb.rcvNxt, seg.data + skip, length);',
+    'const placed = place(tcp, tcb, tcb.rcvNxt, seg.data + skip, length, seg.skb);',
     'const placed = place(tcp, tcb, tcb.rcvNxt, seg.data + Math.max(0, skip - 1), length);',
     /^data/,
   ),

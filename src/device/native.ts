@@ -57,6 +57,14 @@ const PROT_READ_WRITE = 3;
  * them.
  */
 const MAP_ARENA = 0x4022;
+/**
+ * Where an arena is wished for: below 2^31 an address is a small integer for V8, a larger one an
+ * object on the heap in each call. A gibibyte above it is mostly free, as program and malloc's heap
+ * begin lower; if it is not the kernel chooses.
+ */
+const ARENA_ADDRESS = 0x4000_0000;
+/** What is smaller is no arena and leaves the place to it. */
+const ARENA_LEAST_BYTES: number = 1 << 20;
 
 let loaded: Native | null = null;
 
@@ -149,7 +157,8 @@ const addresses = new WeakMap<ArrayBufferLike, number>();
  * @throws DeviceError `ENOMEM`
  */
 export function mmapArena(bytes: number): { address: number; bytes: Uint8Array } {
-  const address = native().mmap(0, bytes, PROT_READ_WRITE, MAP_ARENA, -1, 0);
+  const wish = bytes < ARENA_LEAST_BYTES ? 0 : ARENA_ADDRESS;
+  const address = native().mmap(wish, bytes, PROT_READ_WRITE, MAP_ARENA, -1, 0);
   if (address === -1) {
     throw new DeviceError({
       code: 'ENOMEM',

@@ -71,6 +71,14 @@ describe('native calls', () => {
     expect(nativeAddress(new Uint8Array(8))).to.equal(0);
   });
 
+  it('arenas have places of their own, where a taken one was wished for', () => {
+    const arenas = Array.from({ length: 4 }, () => mmapArena(1 << 20));
+    for (const [i, { bytes }] of arenas.entries()) bytes.fill(i + 1);
+    const marks = arenas.map(({ bytes }) => [bytes[0], bytes.at(-1)]);
+    expect(marks).to.deep.equal([1, 2, 3, 4].map((mark) => [mark, mark]));
+    for (const { address } of arenas) munmapArena(address, 1 << 20);
+  });
+
   it('a gibibyte costs no memory until it is touched', () => {
     const before = process.memoryUsage().rss;
     const { bytes } = mmapArena(1 << 30);

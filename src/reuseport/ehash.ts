@@ -8,9 +8,9 @@
  * begins. No object is touched.
  *
  * Unlike Linux's, the table gets more buckets as connections come, two for a connection at least: a
- * few chains are divided at each insertion, as in linear hashing, so that nobody waits for a new
- * table. Rows grow by doubling. A socket may be parked (tcp/parking.ts): then its row has a
- * descriptor instead of an object, and a lookup wakes it. Listeners are not here (lhash2.ts).
+ * few chains are divided at each insertion, as in linear hashing; only the array of buckets is
+ * copied at once. Rows grow by doubling. A socket may be parked (tcp/parking.ts): then its row has
+ * a descriptor instead of an object, and a lookup wakes it. Listeners are not here (lhash2.ts).
  */
 import { AssertionError, assert } from '../net/assert.js';
 import { jhash3words } from '../net/hash.js';

@@ -4,9 +4,9 @@
  * more is allocated: nobody allocates in a thread that sleeps, and half of what idle connections
  * took was that, or pages that V8 had emptied and kept. So once no packet and no command has come
  * for a second, the thread looks at its heap, and if that has grown by a half and by some megabytes
- * since it was collected here, it is collected as a whole. That stops the thread for tens of
- * milliseconds, at most once in a quiet stretch; a heap so large that it would take longer is left
- * to V8, which does it little by little. No clock of its own; the pump asks.
+ * since it was collected here, it is collected as a whole. That stops the thread for some tenths of
+ * a second at worst, at most once in a quiet stretch; a heap so large that it would take longer is
+ * left to V8, which does it little by little. No clock of its own; the pump asks.
  */
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

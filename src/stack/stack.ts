@@ -194,7 +194,10 @@ export class Stack implements StackCalls {
 
   listen(fd: number, backlog: number): number {
     const tcb = this.held(fd);
-    return tcb === null ? -EBADF : tcpListen(this.tcp, tcb, backlog);
+    if (tcb === null) return -EBADF;
+    const status = tcpListen(this.tcp, tcb, backlog);
+    publishGroups(this.tcp); // before the answer: whoever has it may look at once
+    return status;
   }
 
   connect(fd: number, address: number, port: number, withText = false): number {

@@ -47,7 +47,10 @@ export function publishAddresses(tcp: Tcp, tcb: Tcb): void {
   ctl[tcb.at + BLOCK_RPORT] = tcb.dport;
 }
 
-/** Index and size of each changed reuseport group, in its listeners' blocks; once per batch. */
+/**
+ * Index and size of each changed reuseport group, in its listeners' blocks: before listen() is
+ * answered, and once per batch for those that leave.
+ */
 export function publishGroups(tcp: Tcp): void {
   if (tcp.changedGroups.size === 0) return;
   for (const group of tcp.changedGroups) {

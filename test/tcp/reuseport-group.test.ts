@@ -1,6 +1,7 @@
 /** Several listeners on one port, through the whole stack: who gets a connection, and why. */
 import { expect } from 'chai';
 import { reciprocalScale } from '../../src/net/hash.js';
+import { BLOCK_MEMBERS, BLOCK_SLOT } from '../../src/net/sockmem.js';
 import { inetEhashfn } from '../../src/reuseport/ehash.js';
 import { type MemoryStack, Peer } from '../../src/testing/index.js';
 import { origin } from './migrate-rig.js';
@@ -47,6 +48,22 @@ describe('tcp: a reuseport group', () => {
       });
     }
   }
+
+  it('says the place of each member as soon as listen() is answered', () => {
+    const { host } = conversation();
+    const places = (fds: number[]): number[][] =>
+      fds.map((fd) => {
+        const at = host.mem.blockAt(fd);
+        return [host.mem.ctl[at + BLOCK_SLOT]!, host.mem.ctl[at + BLOCK_MEMBERS]!];
+      });
+    const first = host.listen(80, 8, { reuseport: true });
+    expect(places([first])).to.deep.equal([[0, 1]]);
+    const second = host.listen(80, 8, { reuseport: true });
+    expect(places([first, second])).to.deep.equal([
+      [0, 2],
+      [1, 2],
+    ]);
+  });
 
   it('a plain listener is no group', () => {
     const { host, peer } = conversation();

@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { coverCommand, reportCover } from './cover.mjs';
 import { filesUnder } from './setup/compile.mjs';
 import { tool } from './tool.mjs';
 
@@ -82,9 +83,10 @@ export function missingFacilities(wanted = FACILITIES.map((facility) => facility
 
 /** The command line of one mocha run whose counts go to the file `countsPath`. */
 export function mochaCommand(root, files, countsPath, extra) {
-  const mocha = join(root, 'node_modules', 'mocha', 'bin', 'mocha.js');
+  // --exit: what a failed test has left running cannot keep the run from ending.
+  const mocha = [join(root, 'node_modules', 'mocha', 'bin', 'mocha.js'), '--exit'];
   const reporter = ['--reporter', REPORTER, '--reporter-option', `counts=${countsPath}`];
-  return [process.execPath, mocha, ...reporter, ...extra, ...files];
+  return [process.execPath, ...mocha, ...reporter, ...extra, ...files];
 }
 
 /** Runs mocha and returns its counts; a run that ended without counts is one failure. */
@@ -127,17 +129,25 @@ async function runEndToEnd(root, extra) {
   return { ...counts, failed: counts.failed + failed };
 }
 
-/** `npm test [-- --unit | --e2e] [MOCHA OPTIONS]`; 0 when all passed. */
+/** With `covered`, a room whose branches are too little tested is a failure. */
+async function runUnit(root, extra, covered) {
+  const prefix = covered ? coverCommand(root) : [];
+  const counts = await runMocha('unit', root, testFiles(root, 'unit'), prefix, extra);
+  if (covered) counts.failed += reportCover(root);
+  return counts;
+}
+
+const OPTIONS = ['--unit', '--e2e', '--cover'];
+
+/** `npm test [-- --unit | --e2e] [--cover] [MOCHA OPTIONS]`; 0 when all passed. */
 export async function runTests(root, argv) {
+  const extra = argv.filter((argument) => !OPTIONS.includes(argument));
   const only = argv.find((argument) => argument === '--unit' || argument === '--e2e');
-  const extra = argv.filter((argument) => argument !== '--unit' && argument !== '--e2e');
   const total = { passed: 0, failed: 0, pending: 0 };
   const add = (counts) => {
     for (const key of Object.keys(total)) total[key] += counts[key];
   };
-  if (only !== '--e2e') {
-    add(await runMocha('unit', root, testFiles(root, 'unit'), [], extra));
-  }
+  if (only !== '--e2e') add(await runUnit(root, extra, argv.includes('--cover')));
   if (only !== '--unit') add(await runEndToEnd(root, extra));
   if (total.pending > 0) process.stdout.write(`${total.pending} pending\n`);
   process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);

@@ -36,12 +36,22 @@ export function has(...facilities: Facility[]): boolean {
   return missingList !== undefined && facilities.every((facility) => !missing.has(facility));
 }
 
+const suiteEnds: (() => void)[] = [];
+
+/** `tidy` runs at the end of every suite, whatever became of its tests. */
+export function onSuiteEnd(tidy: () => void): void {
+  suiteEnds.push(tidy);
+}
+
 /** A suite that needs facilities of the machine. */
 export function suiteWith(facilities: Facility[], title: string, body: () => void): void {
   if (has(...facilities)) {
     describe(title, function () {
       this.timeout(120_000);
       body();
+      after(() => {
+        for (const tidy of suiteEnds) tidy();
+      });
     });
   }
 }

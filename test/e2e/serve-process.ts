@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ROOT } from '../repository.js';
-import { type Ended, ended, run, scratchDirectory } from './machine.js';
+import { type Ended, ended, onSuiteEnd, run, scratchDirectory } from './machine.js';
 
 /** The first line of `serve --json`. */
 export interface Ready {
@@ -42,6 +42,9 @@ export const TUNSTACK: readonly string[] = [
   join(ROOT, 'scripts', 'tunstack.mjs'),
 ];
 
+/** How long a test waits for what comes within a second or two: less than a test may take. */
+const PATIENCE_MS = 60_000;
+
 const alive = new Set<ServeProcess>();
 
 export class ServeProcess {
@@ -61,18 +64,30 @@ export class ServeProcess {
     });
   }
 
-  /** Sends `signal` and waits for the end. */
+  /** Sends `signal` and waits for the end; throws, and kills it, when that does not come. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Ended> {
     this.child.kill(signal);
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.child.kill('SIGKILL');
+    }, PATIENCE_MS);
     const result = await this.end;
+    clearTimeout(timer);
     alive.delete(this);
+    if (late) throw new Error(`serve has not ended after ${signal}; it said:\n${this.stderr}`);
     return result;
   }
 
-  /** Waits until stderr matches, so many times. */
+  /** Waits until stderr matches, so many times; throws with what it said instead. */
   async said(pattern: RegExp, times = 1): Promise<void> {
     const every = new RegExp(pattern, 'g');
-    while ([...this.stderr.matchAll(every)].length < times) await once(this.child.stderr!, 'data');
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    while ([...this.stderr.matchAll(every)].length < times) {
+      await once(this.child.stderr!, 'data', { signal }).catch(() => {
+        throw new Error(`serve has not said ${pattern} but:\n${this.stderr}`);
+      });
+    }
   }
 
   /** `http://ADDRESS:PORT` + path. */
@@ -169,7 +184,12 @@ export function summaryOf({ stdout }: Ended): Summary {
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as Summary;
 }
 
-// A test that failed in between leaves no process behind.
-process.once('exit', () => {
+function killAll(): void {
   for (const serve of alive) serve.child.kill('SIGKILL');
-});
+  alive.clear();
+}
+
+// A test that failed in between leaves no process behind: neither to the next suite, whose serve
+// would find the device taken, nor at the end.
+onSuiteEnd(killAll);
+process.once('exit', killAll);

@@ -1,14 +1,11 @@
 /**
- * `npm run cover`: branch coverage of the unit tests over the core rooms, one report (text, and
- * coverage/ for tools), with a floor for each room. Only a comment at the line can leave code out,
- * never a setting.
+ * The coverage part of `npm run cover` and `npm test -- --cover`: branches of the core rooms that
+ * the unit tests take, one report (text, and coverage/ for tools), with a floor for each room. Only
+ * a comment at the line can leave code out, never a setting.
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { cloneOwner, giveTreeTo } from './setup/owner.mjs';
-import { mochaCommand, testFiles } from './test.mjs';
-import { tool } from './tool.mjs';
 
 /** Rooms with a floor, and the floor in percent of branches. */
 const ROOMS = ['src/net', 'src/reuseport', 'src/tcp'];
@@ -29,27 +26,30 @@ export function roomBranches(summary, root) {
   });
 }
 
-/** Runs c8 over the unit tests; 0 when all tests passed and each room is above its floor. */
-export async function runCover(root, argv) {
-  const reports = join(root, 'coverage');
-  rmSync(reports, { recursive: true, force: true });
-  const c8 = join(root, 'node_modules', 'c8', 'bin', 'c8.js');
-  const counts = join(tmpdir(), `tunstack-cover-${process.pid}.json`);
-  const mocha = mochaCommand(root, testFiles(root, 'unit'), counts, argv);
-  const code = await tool([process.execPath, c8, ...mocha], root);
-  rmSync(counts, { force: true });
+const reportsOf = (root) => join(root, 'coverage');
+
+/** The command in front of a command whose coverage is wanted; old reports go. */
+export function coverCommand(root) {
+  rmSync(reportsOf(root), { recursive: true, force: true });
+  return [process.execPath, join(root, 'node_modules', 'c8', 'bin', 'c8.js')];
+}
+
+/** Says how each room did; the number of rooms below the floor (no report: all of them). */
+export function reportCover(root, say = (line) => process.stdout.write(`${line}\n`)) {
+  const reports = reportsOf(root);
   giveTreeTo(cloneOwner(root), reports);
   const summaryPath = join(reports, 'coverage-summary.json');
-  if (!existsSync(summaryPath)) return 1;
+  if (!existsSync(summaryPath)) {
+    say('coverage: no report was written');
+    return ROOMS.length;
+  }
   const rows = roomBranches(JSON.parse(readFileSync(summaryPath, 'utf8')), root);
   let low = 0;
   for (const { room, covered, total, percent } of rows) {
     const enough = percent >= FLOOR_PERCENT;
     if (!enough) low++;
     const verdict = enough ? 'ok' : `below ${FLOOR_PERCENT} %`;
-    process.stdout.write(
-      `${room}: ${percent.toFixed(2)} % of ${total} branches (${covered}) ${verdict}\n`,
-    );
+    say(`${room}: ${percent.toFixed(2)} % of ${total} branches (${covered}) ${verdict}`);
   }
-  return code !== 0 || low > 0 ? 1 : 0;
+  return low;
 }

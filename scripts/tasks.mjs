@@ -31,9 +31,8 @@ async function test(argv) {
   return await runTests(ROOT, argv);
 }
 
-async function cover(argv) {
-  const { runCover } = await import('./cover.mjs');
-  return await runCover(ROOT, argv);
+function cover(argv) {
+  return test(['--unit', '--cover', ...argv]);
 }
 
 async function check(argv) {

@@ -343,4 +343,24 @@ describe('test and cover', () => {
       ['src/tcp', 100],
     ]);
   });
+
+  it('count rooms below the floor, and all of them when there is no report', () => {
+    const root = scratch({ 'package.json': '{}' });
+    const lines: string[] = [];
+    const say = (line: string): number => lines.push(line);
+    expect(cover.reportCover(root, say)).to.equal(3);
+    const branches = (covered: number): object => ({ branches: { covered, total: 100 } });
+    const summary = {
+      [join(root, 'src/net/a.ts')]: branches(95),
+      [join(root, 'src/tcp/b.ts')]: branches(94),
+      [join(root, 'src/reuseport/c.ts')]: branches(100),
+    };
+    mkdirSync(join(root, 'coverage'));
+    writeFileSync(join(root, 'coverage', 'coverage-summary.json'), JSON.stringify(summary));
+    expect(cover.reportCover(root, say)).to.equal(1);
+    expect(lines.filter((line) => line.includes('below'))).to.deep.equal([
+      'src/tcp: 94.00 % of 100 branches (94) below 95 %',
+    ]);
+    rmSync(root, { recursive: true });
+  });
 });

@@ -41,7 +41,7 @@ export function createSysFile(context: SysContext): Pick<Sys, FileCalls> {
       return port.call(OP_MEMFD_CREATE, 0);
     },
     ftruncate(fd, length) {
-      const status = mustBeFile(context, fd, EINVAL) || badOffset(length);
+      const status = badOffset(length) || mustBeFile(context, fd, EINVAL);
       if (status < 0) return status;
       if (length > memoryCapacity(mem, fd)) {
         const allocated = port.call(OP_FTRUNCATE, fd, Math.min(length, 0x7fffffff));
@@ -51,11 +51,11 @@ export function createSysFile(context: SysContext): Pick<Sys, FileCalls> {
       return 0;
     },
     pread(fd, buffer, offset) {
-      const status = mustBeFile(context, fd, ESPIPE) || badOffset(offset) || badBuffer(buffer);
+      const status = badOffset(offset) || mustBeFile(context, fd, ESPIPE) || badBuffer(buffer);
       return status || memoryRead(mem, fd, buffer, offset);
     },
     pwrite(fd, buffer, offset) {
-      const status = mustBeFile(context, fd, ESPIPE) || badOffset(offset) || badBuffer(buffer);
+      const status = badOffset(offset) || mustBeFile(context, fd, ESPIPE) || badBuffer(buffer);
       if (status < 0 || buffer.length === 0) return status;
       if (memoryCapacity(mem, fd) === 0) {
         const bytes = Math.min(offset + buffer.length, 0x7fffffff);
@@ -75,6 +75,7 @@ function mustBeFile(context: SysContext, fd: number, other: number): number {
   return kind === KIND_MEMFD ? 0 : -other;
 }
 
+/** Looked at before the descriptor, as by the kernel (sendfile() does so after it). */
 function badOffset(offset: number): number {
   return Number.isSafeInteger(offset) && offset >= 0 ? 0 : -EINVAL;
 }

@@ -65,6 +65,12 @@ export interface Libc {
   /** `header` is a struct msghdr. */
   sendmsg(fd: number, header: Uint8Array, flags: number): number;
   recvmsg(fd: number, header: Uint8Array, flags: number): number;
+  memfd_create(name: string, flags: number): number;
+  ftruncate(fd: number, length: number): number;
+  pread(fd: number, bytes: Uint8Array, length: number, offset: number): number;
+  pwrite(fd: number, bytes: Uint8Array, length: number, offset: number): number;
+  /** `offset` is moved by what was sent. */
+  sendfile(outFd: number, inFd: number, offset: BigInt64Array, count: number): number;
   epoll_create1(flags: number): number;
   /** `event` is a struct epoll_event, 12 bytes on x86, 16 elsewhere. */
   epoll_ctl(epfd: number, operation: number, fd: number, event: Uint8Array): number;
@@ -103,6 +109,11 @@ const SIGNATURES: Readonly<Record<string, readonly string[]>> = {
   sendto: ['int32', 'void *', 'size_t', 'int32', 'void *', 'uint32'],
   sendmsg: ['int32', 'void *', 'int32'],
   recvmsg: ['int32', 'void *', 'int32'],
+  memfd_create: ['str', 'uint32'],
+  ftruncate: ['int32', 'int64'],
+  pread: ['int32', 'void *', 'size_t', 'int64'],
+  pwrite: ['int32', 'void *', 'size_t', 'int64'],
+  sendfile: ['int32', 'int32', 'void *', 'size_t'],
   epoll_create1: ['int32'],
   epoll_ctl: ['int32', 'int32', 'int32', 'void *'],
   epoll_wait: ['int32', 'void *', 'int32', 'int32'],
@@ -113,7 +124,10 @@ const SIGNATURES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Those that count bytes. */
-const SIZED = new Set(['send', 'recv', 'read', 'sendto', 'sendmsg', 'recvmsg']);
+const SIZED = new Set([
+  ...['send', 'recv', 'read', 'sendto', 'sendmsg', 'recvmsg'],
+  ...['pread', 'pwrite', 'sendfile'],
+]);
 
 let loaded: Libc | null = null;
 

@@ -142,6 +142,11 @@ describe('stack: sendfile', () => {
     expect(sys.pwrite(fd, out, 0)).to.equal(-ESPIPE);
     expect(sys.ftruncate(fd, 1)).to.equal(-EINVAL);
     expect(sys.ftruncate(99, 1)).to.equal(-EBADF);
+    for (const wrong of [fd, 99]) {
+      expect(sys.pread(wrong, out, -1)).to.equal(-EINVAL);
+      expect(sys.pwrite(wrong, out, -1)).to.equal(-EINVAL);
+      expect(sys.ftruncate(wrong, -1)).to.equal(-EINVAL);
+    }
     expect(sys.read(file, out)).to.equal(-EINVAL);
     expect(sys.write(file, out)).to.equal(-EINVAL);
     const huge = sys.memfd_create('huge', 0);

@@ -1,7 +1,7 @@
 /** When connections hold ring memory: attached on demand, grown under load, taken back if idle. */
 import { expect } from 'chai';
 import { Mib } from '../../src/net/mib.js';
-import { RING_CAPACITY, RING_LOCK, RING_PAGE } from '../../src/net/ring.js';
+import { RING_CAPACITY, RING_LOCK, RING_PAGE, RING_TAIL } from '../../src/net/ring.js';
 import { growRing, ringCapacityFor } from '../../src/tcp/ring-memory.js';
 import { pattern, type Rig, readAll, rig } from './rig.js';
 
@@ -51,6 +51,43 @@ describe('tcp: ring memory', () => {
       const r = rig({ sysctl: { 'net.ipv4.tcp_wmem': wmem } });
       expect(r.host.write(r.fd, pattern(200_000))).to.equal(limit);
       expect(r.host.mem.ctl[r.tcb.sndRing + RING_CAPACITY]).to.equal(capacity);
+    }
+  });
+
+  it('a tail that a thread has moved beyond the memory costs the stack nothing', () => {
+    for (const [pages, beyond] of [
+      [0, 1],
+      [0, 100],
+      [0, 100_000],
+      [1, 100_000],
+    ] as const) {
+      for (const seed of [1, 2, 3, 4]) {
+        const r = rig({ seed, gsoMaxBytes: 65_535 });
+        const { mem, stack } = r.host;
+        const { ctl } = mem;
+        // At the end of the arena.
+        ctl[r.tcb.sndRing + RING_PAGE] = pages === 0 ? 0 : (mem.bytes.length >>> 12) - 1;
+        ctl[r.tcb.sndRing + RING_CAPACITY] = pages * 4096;
+        ctl[r.tcb.sndRing + RING_TAIL]! += beyond;
+        const places: number[] = [];
+        stack.net.outputSkbs.alloc = ((alloc) => () => {
+          const skb = alloc();
+          if (skb !== null) {
+            const add = skb.addFragment.bind(skb);
+            skb.addFragment = (place, bytes) => {
+              places.push(place, place + bytes);
+              return add(place, bytes);
+            };
+          }
+          return skb;
+        })(stack.net.outputSkbs.alloc.bind(stack.net.outputSkbs));
+        stack.published(r.fd);
+        r.host.poll();
+        expect(r.host.sent.length).to.be.above(0);
+        if (beyond === 100_000) expect(places.length).to.be.above(0);
+        for (const place of places) expect(place).to.be.within(0, mem.bytes.length);
+        ctl[r.tcb.sndRing + RING_PAGE] = 0;
+      }
     }
   });
 

@@ -117,6 +117,8 @@ function attachPayload(tcp: Tcp, tcb: Tcb, skb: Skb, seq: number, length: number
 
 /** Adds arena bytes to the packet: a copy in the linear data, or a fragment. */
 function attachBytes(tcp: Tcp, skb: Skb, place: number, bytes: number, copies: boolean): void {
+  // More text than memory, as a thread's cursors may say, can reach beyond the arena.
+  place = Math.min(place, tcp.mem.bytes.length - bytes);
   if (copies) {
     moveBytes(tcp.mem, skb.end, place, bytes);
     skb.end += bytes;
@@ -135,7 +137,8 @@ function attachRing(
 ): void {
   const capacity = tcp.ctl[tcb.sndRing + RING_CAPACITY]!;
   const base = tcp.ctl[tcb.sndRing + RING_PAGE]! * PAGE_BYTES;
-  const at = seq & (capacity - 1);
+  // Or there is said to be text where there is no memory.
+  const at = seq & Math.max(0, capacity - 1);
   const first = Math.min(length, capacity - at);
   attachBytes(tcp, skb, base + at, first, copies);
   if (first < length) attachBytes(tcp, skb, base, length - first, copies);

@@ -173,12 +173,12 @@ function copyWords(
   for (; i < length; i++) target.setUint8(at + i, source.getUint8(offset + i));
 }
 
-/**
- * Copies `length` arena bytes at `from` to `to`; the two do not overlap. The builtin takes a tenth
- * of a microsecond before it copies anything.
- */
+/** More is moved sooner by the builtin, which takes 30 ns whatever the length in mapped memory. */
+const MOVE_WORDS_BYTES = 64;
+
+/** Copies `length` arena bytes at `from` to `to`; the two do not overlap. */
 export function moveBytes(mem: SocketMemory, to: number, from: number, length: number): void {
-  if (length <= WORDS_BYTES) copyWords(mem.view, to, mem.view, from, length);
+  if (length <= MOVE_WORDS_BYTES) copyWords(mem.view, to, mem.view, from, length);
   else mem.bytes.copyWithin(to, from, from + length);
 }
 

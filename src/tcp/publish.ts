@@ -146,11 +146,17 @@ export function publishNotsent(tcp: Tcp, tcb: Tcb): void {
  */
 export function publishSent(tcp: Tcp, tcb: Tcb): void {
   const { ctl } = tcp;
-  if (ctl[tcb.at + BLOCK_SND_NXT] !== tcb.sndNxt) {
-    Atomics.store(ctl, tcb.at + BLOCK_SND_NXT, tcb.sndNxt);
-  }
-  if (Atomics.load(ctl, tcb.at + BLOCK_NOSPACE) === 0) return;
   const limit = ctl[tcb.at + BLOCK_NOTSENT]! >>> 0;
+  if (limit === 0) {
+    // Nobody waits for it, but who was refused before the limit went.
+    ctl[tcb.at + BLOCK_SND_NXT] = tcb.sndNxt;
+    if (ctl[tcb.at + BLOCK_NOSPACE] === 0) return;
+  } else {
+    if (ctl[tcb.at + BLOCK_SND_NXT] !== tcb.sndNxt) {
+      Atomics.store(ctl, tcb.at + BLOCK_SND_NXT, tcb.sndNxt);
+    }
+    if (Atomics.load(ctl, tcb.at + BLOCK_NOSPACE) === 0) return;
+  }
   const unsent = (Atomics.load(ctl, tcb.sndRing + RING_TAIL) - tcb.sndNxt) | 0;
   if (limit !== 0 && 2 * unsent >= limit) return;
   Atomics.store(ctl, tcb.at + BLOCK_NOSPACE, 0);

@@ -96,7 +96,8 @@ function mostSpace(tcp: Tcp): number {
 export function tuneReceiveSpace(tcp: Tcp, tcb: Tcb): void {
   const { net, ctl } = tcp;
   if (tcb.rcvRttUs === 0 || net.nowUs - tcb.rcvSpaceUs < tcb.rcvRttUs) return;
-  const head = Atomics.load(ctl, tcb.rcvRing + RING_HEAD);
+  // An estimate: what is read at this very moment counts the next time.
+  const head = ctl[tcb.rcvRing + RING_HEAD]!;
   const waiting = (tcb.rcvNxt - head) | 0;
   const copied = ((head - tcb.rcvSpaceSeq) | 0) - waiting;
   tcb.rcvSpaceUs = net.nowUs;

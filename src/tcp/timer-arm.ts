@@ -17,11 +17,16 @@ export const TIME_LOSS_PROBE = 5;
 /** RACK waits for what may only be late. */
 export const TIME_REO_TIMEOUT = 6;
 
-/** Call after any of the deadlines has changed. Later deadlines are taken up lazily. */
+/**
+ * Call after any of the deadlines has changed. An entry that is due earlier is left where it is: it
+ * fires, finds nothing due and comes here again. So a connection that puts its deadlines off and
+ * draws them in again with each request moves its entry once in the time of a delayed ACK.
+ */
 export function armTimer(tcp: Tcp, tcb: Tcb): void {
+  const { timers } = tcp.net;
   const due = Math.min(tcb.retransUs, tcb.delackUs, tcb.keepUs);
-  if (due === Infinity) tcp.net.timers.cancel(tcb);
-  else tcp.net.timers.arm(tcb, due);
+  if (due === Infinity) timers.cancel(tcb);
+  else if (due < timers.dueUs(tcb)) timers.arm(tcb, due);
 }
 
 /** Sets the sender's timer, µs from now (Linux: tcp_reset_xmit_timer). */

@@ -176,14 +176,22 @@ export class Ehash {
     return true;
   }
 
-  /** Puts `sk` into the row of `old`, which leaves. Both have the same hash. */
+  /** Puts `sk` into the row of `old`, which leaves. Both are of one connection, as is the hash. */
   replace(old: SockCommon, sk: SockCommon): void {
     const slot = old.ehashSlot;
     assert(
       slot !== NIL && sk.ehashSlot === NIL,
       'ehash replace: nothing to replace, or in already',
     );
-    assert(this.rows[(slot << ROW_SHIFT) + HASH] === sk.hash, 'ehash replace: another connection');
+    const { rows } = this;
+    const row = slot << ROW_SHIFT;
+    assert(
+      rows[row + SADDR] === sk.daddr &&
+        rows[row + DADDR] === sk.rcvSaddr &&
+        rows[row + PORTS] === ((sk.dport << 16) | sk.num),
+      'ehash replace: another connection',
+    );
+    sk.hash = rows[row + HASH]!;
     old.ehashSlot = NIL;
     this.fillRow(slot, sk);
   }
@@ -312,8 +320,8 @@ export class Ehash {
 }
 
 /**
- * Linux 6.1 net/ipv4/inet_hashtables.c: inet_ehash_insert. Puts `sk` into ehash and sets sk.hash
- * from its addresses and ports.
+ * Linux 6.1 net/ipv4/inet_hashtables.c: inet_ehash_insert. Puts `sk` into ehash and sets sk.hash,
+ * that of its addresses and ports.
  * @param replace the socket whose place it takes (a request by its child, a connection by its
  *   time-wait socket)
  * @returns false when `replace` has left the table, or without it when the connection is there
@@ -325,13 +333,12 @@ export function inetEhashInsert(
   replace: SockCommon | null,
 ): boolean {
   const ehash = hashinfo.ehash;
-  const hash = inetEhashfn(hashinfo, sk.rcvSaddr, sk.num, sk.daddr, sk.dport);
   if (replace !== null) {
     if (replace.ehashSlot === NIL) return false;
-    sk.hash = hash;
     ehash.replace(replace, sk);
     return true;
   }
+  const hash = inetEhashfn(hashinfo, sk.rcvSaddr, sk.num, sk.daddr, sk.dport);
   const ports = (sk.dport << 16) | sk.num;
   if (ehash.lookup(hash, sk.daddr, sk.rcvSaddr, ports, sk.boundDevIf) !== null) return false;
   sk.hash = hash;

@@ -66,12 +66,15 @@ export function ringUnlock(ctl: Int32Array, ring: number): void {
   Atomics.store(ctl, ring + RING_LOCK, 0);
 }
 
-/** Sets both cursors (a new connection: the first sequence number of the stream). */
+/**
+ * Sets both cursors (a new connection: the first sequence number of the stream). Threads look at
+ * them once something is published that says so: a state, a place in an accept queue.
+ */
 export function ringReset(ctl: Int32Array, ring: number, seq: number): void {
   ctl[ring + RING_HEAD] = seq;
   ctl[ring + RING_WAKE] = (seq + WAKE_NEVER_DISTANCE) | 0;
   ctl[ring + RING_NOTICE] = 0;
-  Atomics.store(ctl, ring + RING_TAIL, seq);
+  ctl[ring + RING_TAIL] = seq;
 }
 
 /** True when `cursor` has reached the value that the other side asked to be told about. */

@@ -12,7 +12,7 @@ import {
   RING_LIMIT,
   RING_PAGE,
   RING_TAIL,
-  ringUsed,
+  ringHeld,
 } from '../net/ring.js';
 import { PAGE_BYTES, RING_MAX_BYTES } from '../net/sockmem.js';
 import { ringCapacityFor } from './ring-memory.js';
@@ -80,9 +80,9 @@ function entryAt(tcp: Tcp, ring: number, cursor: number): number {
   return tcp.ctl[ring + RING_PAGE]! * (PAGE_BYTES / ENTRY_BYTES) + slot;
 }
 
-/** Connections that wait to be accepted. */
+/** Connections that wait to be accepted; only the stack adds any. */
 export function acceptQueueLength(tcp: Tcp, listener: Tcb): number {
-  return ringUsed(tcp.ctl, listener.rcvRing);
+  return ringHeld(tcp.ctl, listener.rcvRing);
 }
 
 /** Linux sock.h: sk_acceptq_is_full. No backlog is larger than the largest ring. */
@@ -102,7 +102,7 @@ export function acceptQueuePush(tcp: Tcp, listener: Tcb, fd: number): boolean {
     const capacity = slots * ENTRY_BYTES * 2;
     if (capacity > RING_MAX_BYTES || !growQueue(tcp, listener, capacity)) return false;
   }
-  const tail = Atomics.load(tcp.ctl, ring + RING_TAIL);
+  const tail = tcp.ctl[ring + RING_TAIL]!;
   tcp.mem.words[entryAt(tcp, ring, tail)] = fd;
   Atomics.store(tcp.ctl, ring + RING_TAIL, (tail + 1) | 0);
   return true;

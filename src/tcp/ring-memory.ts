@@ -145,7 +145,8 @@ function detach(tcp: Tcp, tcb: Tcb, ring: number): boolean {
   const page = ctl[ring + RING_PAGE]!;
   if (page === 0) return true;
   if (!ringTryLock(ctl, ring, STACK_LOCK)) return false;
-  Atomics.store(ctl, ring + RING_PAGE, 0);
+  // Nobody else uses it before the lock is given back, and who has it then sees this.
+  ctl[ring + RING_PAGE] = 0;
   const capacity = ctl[ring + RING_CAPACITY]!;
   ctl[ring + RING_CAPACITY] = 0;
   mem.freeRing(page, capacity);

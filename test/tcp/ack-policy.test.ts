@@ -46,6 +46,34 @@ describe('tcp: ACK policy', () => {
     return r;
   }
 
+  it('a timer that answers put off stays in the wheel and is late for nothing', () => {
+    const r = late();
+    const { timers } = r.host.stack.net;
+    let at = 1601;
+    let sent = 1;
+    const request = (): void => {
+      r.peer.in(`P. ${at}:${at + 10}(10) ack ${sent}`);
+      at += 10;
+    };
+    request();
+    const firstUs = timers.dueUs(r.tcb);
+    expect(firstUs - r.host.nowUs).to.equal(40_000);
+    for (let n = 0; n < 5; n++) {
+      r.host.write(r.fd, 'answer');
+      r.peer.out(`P. ${sent}:${sent + 6}(6) ack ${at}`);
+      sent += 6;
+      r.host.advance(5);
+      request();
+      expect(timers.dueUs(r.tcb)).to.equal(firstUs);
+    }
+    // It fires 25 ms on and finds nothing due; the ACK of the last request is due 15 ms later.
+    r.host.advance(39);
+    r.peer.quiet();
+    r.host.advance(1);
+    r.peer.out(`. ${sent}:${sent}(0) ack ${at}`);
+    r.peer.quiet();
+  });
+
   // RFC 9293 SHLD-19, RFC 1122 4.2.3.2.
   it('every second full segment is acknowledged at once', () => {
     const r = late();
